@@ -1,0 +1,48 @@
+"""The errors drbench raises on purpose; each knows its exit code. Caught once, in `cli`.
+
+A message is one line: what came, what is allowed, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+DONE, REGRESSION, USAGE, NOTHING, FAILED, UNRESOLVED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+
+
+class DrbenchError(Exception):
+    """Base of all of them."""
+
+    exit_code = INTERNAL
+
+
+class InputError(DrbenchError, ValueError):
+    """Usage or bad input: the caller can mend it."""
+
+    exit_code = USAGE
+
+
+class NothingError(DrbenchError):
+    """Nothing to show or to compare."""
+
+    exit_code = NOTHING
+
+
+class FailedError(DrbenchError):
+    """Something that should have worked did not: a variant, a disk, a lock."""
+
+    exit_code = FAILED
+
+
+def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> InputError:
+    """An InputError for a name that is not there: the nearest ones first, then all that are.
+
+    >>> str(unknown("suite", "mobilnet", ["mobilenet", "smoke"]))
+    "unknown suite 'mobilnet': did you mean 'mobilenet'? Known: mobilenet, smoke"
+    """
+    names = sorted(allowed)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    tail = f". {hint}" if hint else ""
+    return InputError(f"unknown {kind} {str(name)!r}: {guess}Known: {', '.join(names) or 'none'}{tail}")

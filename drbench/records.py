@@ -1,0 +1,240 @@
+"""What flows through drbench: frozen records without behaviour.
+
+`suite` makes Experiments, `experiment.run` turns each into Records, `store` keeps them, `report` and `check` read
+them. Nobody changes a record that was handed over. This module imports nothing but the standard library, so that
+commands which only read results never load torch.
+
+Units: seconds, bytes, multiply-adds per sample, fractions (top-1 of 0.671, not 67.1). Times: ISO-8601, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PLAIN = "conv"
+"""The operator name of the unconverted network."""
+
+STAGES = ("cost", "latency", "train")
+"""In the order in which a suite goes through them."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """All that defines one network; two equal variants are the same network up to its seed.
+
+    `architecture`, `operator` are registry names or "package.module:callable". `where` is a recipe name, or glob
+    patterns over module names. `match` marks a plain network widened to the cost of another variant:
+    `matched_to` is that variant's hash, `width` the multiplier that was found (None: as the architecture's name says).
+    `sources` maps every "package.module:callable" named here to the SHA-256 of its source file.
+    """
+
+    architecture: str
+    operator: str = PLAIN
+    operator_args: Mapping[str, Any] = field(default_factory=dict)
+    where: tuple[str, ...] = ("last-pointwise",)
+    where_args: Mapping[str, Any] = field(default_factory=dict)
+    init: str = "fresh"
+    input_shape: tuple[int, int, int] = (3, 224, 224)
+    num_classes: int = 1000
+    stem_stride: int | None = None
+    architecture_args: Mapping[str, Any] = field(default_factory=dict)
+    match: str | None = None
+    matched_to: str | None = None
+    width: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, and how they are split. `val_fraction` of train is held out for every choice."""
+
+    name: str = "shapes"
+    root: str | None = None
+    download: bool = False
+    val_fraction: float = 0.1
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """A training recipe. Presets are instances of it; anything may be overridden by name."""
+
+    preset: str = "quick"
+    epochs: int = 4
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = True
+    schedule: str = "cosine"
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.0
+    ema_decay: float | None = None
+    grad_clip: float | None = None
+    augment: str = "standard"
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    loader_workers: int = 0
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """How inference time is taken: rounds over all variants in turn, so that every ratio is paired."""
+
+    batch_sizes: tuple[int, ...] = (1,)
+    warmup_runs: int = 5
+    min_runs: int = 30
+    min_seconds: float = 1.0
+    max_seconds: float = 60.0
+    threads: int | None = None
+    dtype: str = "float32"
+    device: str = "auto"
+    channels_last: bool = True
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One unit of work: a stage of one variant (cost, train), or of one architecture's variants in turn (latency).
+
+    The first variant of a latency experiment is the plain one, the reference of the paired ratios.
+    `eval_weights`: evaluate this file instead of training.
+    """
+
+    stage: str
+    variants: tuple[Variant, ...]
+    seed: int | None = None
+    data: DataSettings | None = None
+    train: TrainSettings | None = None
+    latency: LatencySettings | None = None
+    eval_weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure with what it needs to be believed.
+
+    `part` splits a figure ("region_conv", "guide", "routing", "mixing"; "" is the whole). `context` holds what it
+    depends on (batch_size, threads, dtype, device, path). `samples` are the raw values behind `value`, in order.
+    """
+
+    name: str
+    value: float
+    unit: str
+    direction: str = "none"
+    part: str = ""
+    samples: tuple[float, ...] = ()
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One row of a network's cost table. `parts` maps part -> multiply-adds by the convention; None: not declared."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    madds: int | None
+    executed: int
+    params: int
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training curve."""
+
+    number: int
+    train_loss: float
+    val_loss: float | None
+    val_top1: float | None
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one variant in one stage. `key` identifies the work (variant, stage, seed, settings).
+
+    `ranks`: for each test image, in data set order, the rank of the true class (0: top-1 right), capped at 255.
+    `status` is "done", "failed" (with the reason in `error`) or "interrupted".
+    """
+
+    key: str
+    variant: Variant
+    variant_hash: str
+    label: str
+    stage: str
+    status: str
+    started: str
+    finished: str
+    seed: int | None = None
+    error: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    layers: tuple[LayerCost, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    ranks: bytes = b""
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run took place."""
+
+    hostname: str
+    os: str
+    cpu: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    gpu: str = ""
+    gpu_memory_bytes: int = 0
+    driver: str = ""
+    python: str = ""
+    torch: str = ""
+    cpu_capability: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Which code ran: drbench's own version, and apart from it the repository the user stood in."""
+
+    drbench: str
+    repository: str = ""
+    commit: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One invocation of `drbench run`. `suite_text` is the suite as validated and overridden, in TOML."""
+
+    id: str
+    suite: str
+    suite_text: str
+    command: str
+    started: str
+    machine: Machine
+    code: Code
+    finished: str = ""
+    status: str = "running"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress, for whoever shows it. `kind`: "suite", "stage", "variant", "epoch", "step", "note" or "table".
+
+    `done` of `total` within the kind; `text` says what; `payload` carries a finished Record or Epoch, if any.
+    """
+
+    kind: str
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    payload: Any = None

@@ -1,0 +1,1 @@
+"""The suites that drbench ships: TOML files and published figures, no code."""
