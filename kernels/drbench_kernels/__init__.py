@@ -1,1 +1,136 @@
-"""The region convolution: reference, the PyTorch path and their registration as torch ops."""
+"""Region convolution: each output position is convolved with one of m filters, the one its region names.
+
+Source: Chen, Wang, Guo, Zhang, Sun, "Dynamic Region-Aware Convolution", CVPR 2021, arXiv 2003.12243.
+
+    y[n,o,p] = sum_{c,i,j} x[n,c,p*s+(i,j)*d-pad] * W[n, r(n,p), o, c, i, j]          r(n,p) = argmax_j F[n,j,p]
+
+Needs torch alone. Both functions are torch ops: they compile, export, autocast and count their own FLOPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from drbench_kernels import ops  # noqa: F401  (registers the torch ops)
+from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_padding
+from drbench_kernels.paths import (
+    expert_region_conv2d_executed,
+    expert_region_conv2d_madds,
+    region_conv2d_madds,
+)
+
+__all__ = [
+    "expert_region_conv2d",
+    "expert_region_conv2d_executed",
+    "expert_region_conv2d_madds",
+    "region_conv2d",
+    "region_conv2d_madds",
+]
+
+Size = int | Sequence[int]
+
+
+def region_conv2d(
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve every position with the filter of its region.
+
+    Args:
+        input: (N, C, H, W), floating.
+        filters: (N, m, O, C/groups, kh, kw), or without N when the batch shares them; dtype and device of `input`.
+        guide: (N, m, H', W') floating logits: the region is their argmax (ties: the lowest; NaN as torch.argmax), and
+            they are differentiable, softmax standing in for the one-hot mask. Or (N, H', W') integer: fixed regions in
+            0..m-1, no gradient; out of range is refused on a CPU and clamped on a GPU.
+        bias: (O,).
+        stride, padding, dilation: an int or a pair, as in torch.nn.functional.conv2d; padding also 'same', 'valid'.
+        groups: as in conv2d.
+
+    Returns:
+        (N, O, H', W') in the dtype and memory format of `input`.
+
+    Raises:
+        ValueError: names the argument, what came and what is allowed.
+    """
+    kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
+    input, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
+    form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
+    check(input, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
+    check_regions(guide, filters.shape[-5], "filters")
+    return torch.ops.drbench.region_conv2d(  # type: ignore[no-any-return]
+        input, filters, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
+    )
+
+
+def expert_region_conv2d(
+    input: Tensor,
+    experts: Tensor,
+    coefficients: Tensor,
+    guide: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`region_conv2d` whose filters are mixed from K experts: einsum('nmk,k...->nm...', coefficients, experts).
+
+    The filters are built only where that is the cheaper way (`drbench_kernels.paths.expert_path`).
+
+    Args:
+        input: (N, C, H, W), floating.
+        experts: (K, O, C/groups, kh, kw).
+        coefficients: (N, m, K).
+        guide, bias, stride, padding, dilation, groups: as in `region_conv2d`.
+
+    Returns:
+        (N, O, H', W') in the dtype and memory format of `input`.
+
+    Raises:
+        ValueError: names the argument, what came and what is allowed.
+    """
+    kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
+    input, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
+    form = "(K, O, C/groups, kh, kw) with K at least 1"
+    check(input, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
+    n, k = input.shape[0], experts.shape[0]
+    if coefficients.dim() != 3 or (coefficients.shape[0], coefficients.shape[2]) != (n, k) or not coefficients.shape[1]:
+        raise ValueError(f"coefficients is {describe(coefficients)}: allowed is ({n}, m, {k}) with m at least 1")
+    if coefficients.device != input.device or coefficients.dtype != input.dtype:
+        raise ValueError(
+            f"coefficients is {coefficients.dtype} on {coefficients.device}: "
+            f"allowed is the input's {input.dtype} on {input.device}"
+        )
+    check_regions(guide, coefficients.shape[1], "coefficients")
+    return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
+        input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
+    )
+
+
+def _geometry(
+    input: Tensor, kernel: Sequence[int], stride: Size, padding: Size | str, dilation: Size, groups: int
+) -> tuple[Tensor, Geometry]:
+    """The geometry, and the input, padded beforehand where 'same' is lopsided."""
+    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    if not isinstance(padding, str):
+        return input, Geometry(strides, pair("padding", padding, 0), dilations, groups)
+    if padding == "valid":
+        return input, Geometry(strides, (0, 0), dilations, groups)
+    if padding != "same":
+        raise ValueError(f"padding is {padding!r}: allowed is an int, a pair of ints, 'same' or 'valid'")
+    if strides != (1, 1):
+        raise ValueError(f"padding='same' with stride {strides}: allowed is stride 1")
+    left, right, top, bottom = same_padding((kernel[0], kernel[1]), dilations)
+    if left == right and top == bottom:
+        return input, Geometry(strides, (top, left), dilations, groups)
+    return F.pad(input, (left, right, top, bottom)), Geometry(strides, (0, 0), dilations, groups)

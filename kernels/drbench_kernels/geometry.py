@@ -1,0 +1,117 @@
+"""Shapes of a region convolution: checked once, here, so that every path may rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Stride, padding, dilation as pairs (height, width) and the number of groups."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def output_size(self, height: int, width: int, kernel: Pair) -> Pair:
+        """(H', W') of a convolution over (height, width)."""
+        h, w = (
+            (size + 2 * pad - dilation * (k - 1) - 1) // stride + 1
+            for size, pad, dilation, k, stride in zip(
+                (height, width), self.padding, self.dilation, kernel, self.stride, strict=True
+            )
+        )
+        return h, w
+
+
+def pair(name: str, value: int | Sequence[int], least: int) -> Pair:
+    """An int or two of them, each at least `least`; ValueError otherwise."""
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, (int, torch.SymInt)) for v in values):
+        raise ValueError(f"{name} is {value!r}: allowed is an int or a pair of ints")
+    if any(v < least for v in values):
+        raise ValueError(f"{name} is {value!r}: allowed is {least} or more")
+    return values[0], values[1]
+
+
+def same_padding(kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) of padding='same'; an odd remainder goes right and bottom, as in nn.Conv2d."""
+    total_h, total_w = dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
+    return total_w // 2, total_w - total_w // 2, total_h // 2, total_h - total_h // 2
+
+
+def check(
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    *,
+    filters_name: str,
+    filters_form: str,
+    per_sample: bool,
+) -> Pair:
+    """Raise the ValueError that names the argument, what came and what is allowed; return (H', W').
+
+    The last four sizes of `filters` are (O, C/groups, kh, kw), the size before them the number of regions, or of
+    experts, whose agreement with `guide` the caller checks.
+    """
+    if input.dim() != 4 or not input.is_floating_point():
+        raise ValueError(f"input is {describe(input)}: allowed is a floating (N, C, H, W)")
+    if filters.dim() not in ((5, 6) if per_sample else (5,)) or filters.shape[-5] < 1:
+        raise ValueError(f"{filters_name} is {describe(filters)}: allowed is {filters_form}")
+    n, c, height, width = input.shape
+    out, depth, kh, kw = filters.shape[-4:]
+    groups = geometry.groups
+    if groups < 1 or c % groups or out % groups:
+        raise ValueError(
+            f"groups is {groups}: allowed is a divisor of both the {c} input and the {out} output channels"
+        )
+    if depth != c // groups:
+        raise ValueError(
+            f"{filters_name} has {depth} channels a filter: allowed is {c // groups} "
+            f"(input has {c} channels in {groups} groups)"
+        )
+    if filters.dim() == 6 and filters.shape[0] != n:
+        raise ValueError(f"{filters_name} is for {filters.shape[0]} samples: allowed is the input's {n}")
+    for name, tensor in ((filters_name, filters), ("bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}: allowed is the input's {input.dtype}")
+    if bias is not None and tuple(bias.shape) != (out,):
+        raise ValueError(f"bias is {describe(bias)}: allowed is ({out},)")
+    for name, tensor in ((filters_name, filters), ("guide", guide), ("bias", bias)):
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name} is on {tensor.device}: allowed is the input's {input.device}")
+    size = geometry.output_size(height, width, (kh, kw))
+    if size[0] < 1 or size[1] < 1:
+        raise ValueError(
+            f"input of {height}x{width} is smaller than the {kh}x{kw} kernel at dilation {geometry.dilation}: "
+            f"pad more or use a larger input"
+        )
+    floating = guide.is_floating_point()
+    if guide.dtype == torch.bool or guide.is_complex() or guide.dim() != (4 if floating else 3):
+        raise ValueError(
+            f"guide is {describe(guide)}: allowed is a floating (N, m, H', W') of logits or an integer (N, H', W')"
+        )
+    if guide.shape[0] != n or tuple(guide.shape[-2:]) != size:
+        form = f"({n}, m, {size[0]}, {size[1]})" if floating else f"({n}, {size[0]}, {size[1]})"
+        raise ValueError(f"guide is {describe(guide)}: allowed for this input and stride is {form}")
+    return size
+
+
+def check_regions(guide: Tensor, regions: int, source: str) -> None:
+    """A floating guide has one logit for each of the regions."""
+    if guide.is_floating_point() and guide.shape[1] != regions:
+        raise ValueError(f"guide has {guide.shape[1]} logits a position: allowed is {regions}, the regions of {source}")
+
+
+def describe(tensor: Tensor) -> str:
+    """'float32 (2, 3, 8, 8)'."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

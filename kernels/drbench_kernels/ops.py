@@ -1,0 +1,309 @@
+"""The region convolutions as torch ops: implementation, shapes for the compiler, gradients, autocast and FLOP formulas.
+
+`drbench::region_conv2d` and `drbench::expert_region_conv2d` are opaque to torch.compile and torch.export. Gradients are
+those of the paper: input, filters and bias use the hard region; the guide gets the gradient that it would get were the
+one-hot mask its softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from drbench_kernels import by_expert, by_region, paths
+from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
+from drbench_kernels.geometry import Geometry, Pair
+
+
+def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
+    return Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), groups)
+
+
+def _empty_output(input: Tensor, filters: Tensor, geometry: Geometry) -> Tensor:
+    out, kernel = filters.shape[-4], _kernel(filters)
+    size = geometry.output_size(input.shape[2], input.shape[3], kernel)
+    return empty_like_layout(input, (input.shape[0], out, *size))
+
+
+def _kernel(filters: Tensor) -> Pair:
+    return filters.shape[-2], filters.shape[-1]
+
+
+def regions_of(guide: Tensor, count: int) -> Tensor:
+    """(N*P,) int64 region of every position: the argmax of the logits (ties: the lowest), or the integers given.
+
+    An integer out of range is refused on a CPU; elsewhere, where looking would stall the device, it is clamped.
+    """
+    if guide.is_floating_point():
+        return guide.argmax(1).reshape(-1)
+    regions = guide.reshape(-1).to(torch.int64)
+    if regions.device.type == "cpu" and regions.numel():
+        low, high = (int(v) for v in torch.aminmax(regions))
+        if low < 0 or high >= count:
+            raise ValueError(f"guide holds region {low if low < 0 else high}: allowed is 0 to {count - 1}")
+    return regions.clamp(0, count - 1)
+
+
+def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
+    """dF from dF~ (N*P, m) through the softmax that stands in for the mask; in float32 at least."""
+    n, count, height, width = guide.shape
+    precise = torch.promote_types(guide.dtype, torch.float32)
+    soft = guide.to(precise).softmax(1)
+    scores = scores.to(precise).view(n, height, width, count).permute(0, 3, 1, 2)
+    return (soft * (scores - (soft * scores).sum(1, keepdim=True))).to(guide.dtype).contiguous()
+
+
+@torch.library.custom_op("drbench::region_conv2d", mutates_args=())
+def region_conv2d(
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """See drbench_kernels.region_conv2d."""
+    geometry = _geometry(stride, padding, dilation, groups)
+    output = _empty_output(input, filters, geometry)
+    grouped = by_region.grouped_filters(filters, groups)
+    regions = regions_of(guide, grouped.shape[1])
+    if output.numel():
+        rows = to_rows(input, _kernel(filters), geometry)
+        output_rows(by_region.forward(rows, grouped, regions), output)
+    return output if bias is None else output.add_(bias.view(-1, 1, 1))
+
+
+@torch.library.custom_op("drbench::region_conv2d_backward", mutates_args=())
+def region_conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    guide_learns: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of input, filters and (where `guide_learns`; else an empty tensor) guide."""
+    geometry = _geometry(stride, padding, dilation, groups)
+    kernel = _kernel(filters)
+    grouped = by_region.grouped_filters(filters, groups)
+    regions = regions_of(guide, grouped.shape[1])
+    grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
+    if not grad.numel():
+        return torch.zeros_like(input), torch.zeros_like(filters), grad_guide
+    rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, groups)
+    grad_filters = by_region.backward_filters(rows, grad_out, grouped, regions).reshape(filters.shape)
+    if guide_learns:
+        grad_rows, scores = by_region.backward_rows_and_guide(rows, grad_out, grouped, regions)
+        grad_guide = _guide_gradient(guide, scores)
+    else:
+        grad_rows = by_region.backward_rows(grad_out, grouped, regions)
+    return from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3])), grad_filters, grad_guide
+
+
+@torch.library.custom_op("drbench::expert_region_conv2d", mutates_args=())
+def expert_region_conv2d(
+    input: Tensor,
+    experts: Tensor,
+    coefficients: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """See drbench_kernels.expert_region_conv2d."""
+    geometry = _geometry(stride, padding, dilation, groups)
+    output = _empty_output(input, experts, geometry)
+    count = coefficients.shape[1]
+    regions = regions_of(guide, count)
+    if output.numel():
+        rows = to_rows(input, _kernel(experts), geometry)
+        positions = output.shape[2] * output.shape[3]
+        path = paths.expert_path(positions, prod(experts.shape[1:]), count, experts.shape[0])
+        if path == paths.BY_EXPERT:
+            products = by_expert.forward(rows, _grouped_experts(experts, groups), coefficients, regions)
+        else:
+            filters = torch.matmul(coefficients, experts.flatten(1)).view(-1, count, *experts.shape[1:])
+            products = by_region.forward(rows, by_region.grouped_filters(filters, groups), regions)
+        output_rows(products, output)
+    return output if bias is None else output.add_(bias.view(-1, 1, 1))
+
+
+@torch.library.custom_op("drbench::expert_region_conv2d_backward", mutates_args=())
+def expert_region_conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    experts: Tensor,
+    coefficients: Tensor,
+    guide: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    guide_learns: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of input, experts, coefficients and (where `guide_learns`; else an empty tensor) guide."""
+    geometry = _geometry(stride, padding, dilation, groups)
+    kernel = _kernel(experts)
+    regions = regions_of(guide, coefficients.shape[1])
+    grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
+    if not grad.numel():
+        return torch.zeros_like(input), torch.zeros_like(experts), torch.zeros_like(coefficients), grad_guide
+    rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, groups)
+    grad_rows, grad_experts, grad_coefficients, scores = by_expert.backward(
+        rows, grad_out, _grouped_experts(experts, groups), coefficients, regions
+    )
+    if guide_learns:
+        grad_guide = _guide_gradient(guide, scores)
+    grad_input = from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3]))
+    return grad_input, grad_experts.reshape(experts.shape), grad_coefficients, grad_guide
+
+
+def _grouped_experts(experts: Tensor, groups: int) -> Tensor:
+    """(K, O, C/g, kh, kw) -> (K, G, O/G, D)."""
+    count, out = experts.shape[:2]
+    return experts.reshape(count, groups, out // groups, -1)
+
+
+@region_conv2d.register_fake
+def _(input, filters, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
+    return _empty_output(input, filters, _geometry(stride, padding, dilation, groups))
+
+
+@expert_region_conv2d.register_fake
+def _(input, experts, coefficients, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
+    return _empty_output(input, experts, _geometry(stride, padding, dilation, groups))
+
+
+def _fake_gradient(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _fake_guide_gradient(guide: Tensor, guide_learns: bool) -> Tensor:
+    return _fake_gradient(guide) if guide_learns else guide.new_empty(0)
+
+
+@region_conv2d_backward.register_fake
+def _(grad, input, filters, guide, stride, padding, dilation, groups, guide_learns):  # type: ignore[no-untyped-def]
+    return (
+        empty_like_layout(input, tuple(input.shape)),
+        _fake_gradient(filters),
+        _fake_guide_gradient(guide, guide_learns),
+    )
+
+
+@expert_region_conv2d_backward.register_fake
+def _(  # type: ignore[no-untyped-def]
+    grad, input, experts, coefficients, guide, stride, padding, dilation, groups, guide_learns
+):
+    return (
+        empty_like_layout(input, tuple(input.shape)),
+        _fake_gradient(experts),
+        _fake_gradient(coefficients),
+        _fake_guide_gradient(guide, guide_learns),
+    )
+
+
+def _remember(tensors: int) -> Callable[..., None]:
+    """Save the first `tensors` inputs; the bias after them is needed only by its presence."""
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:tensors])
+        ctx.geometry = inputs[tensors + 1 :]
+        ctx.has_bias = inputs[tensors] is not None
+
+    return setup
+
+
+def _backward(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The autograd rule of an op whose last tensors are guide and bias, from its backward op."""
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        needs, guide = ctx.needs_input_grad, tensors[-1]
+        guide_learns = guide.is_floating_point() and needs[len(tensors) - 1]
+        gradients: list[Tensor | None] = [None] * len(tensors)
+        if any(needs[: len(tensors)]):
+            gradients = list(op(grad, *tensors, *ctx.geometry, guide_learns))
+        if not guide_learns:
+            gradients[-1] = None
+        bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[len(tensors)] else None
+        return *gradients, bias, None, None, None, None
+
+    return backward
+
+
+region_conv2d.register_autograd(_backward(region_conv2d_backward), setup_context=_remember(3))
+expert_region_conv2d.register_autograd(_backward(expert_region_conv2d_backward), setup_context=_remember(4))
+
+
+def _autocast(name: str, device: str, tensors: int) -> None:
+    """Under autocast: everything in the autocast dtype, but a floating guide in float32 at least.
+
+    torch.library.register_autocast would cast the guide too, and bfloat16 alone moves positions between regions.
+    """
+    key = getattr(torch._C.DispatchKey, f"Autocast{device.upper()}")
+    op = getattr(torch.ops.drbench, name).default
+
+    def cast(*args: Any) -> Tensor:
+        dtype = torch.get_autocast_dtype(device)
+        *values, guide, bias = args[: tensors + 1]
+        if guide.dtype in (torch.float16, torch.bfloat16):
+            guide = guide.float()
+        values = [_to(value, dtype) for value in values]
+        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
+            return op(*values, guide, _to(bias, dtype), *args[tensors + 1 :])  # type: ignore[no-any-return]
+
+    _LIBRARY.impl(name, cast, f"Autocast{device.upper()}")  # type: ignore[no-untyped-call]
+
+
+def _to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """float64 is asked for by name: autocast leaves it, as it does for torch's own convolution."""
+    eligible = tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
+    return tensor.to(dtype) if tensor is not None and eligible else tensor
+
+
+_LIBRARY = torch.library.Library("drbench", "FRAGMENT")  # type: ignore[no-untyped-call]
+for _device in ("cpu", "cuda"):
+    _autocast("region_conv2d", _device, 3)
+    _autocast("expert_region_conv2d", _device, 4)
+
+
+# Twice the convention's multiply-adds. Backward: dX falls out of the products that the guide's gradient needs, so one
+# per region and one for the filters; two for fixed regions.
+@register_flop_formula(torch.ops.drbench.region_conv2d)
+def _region_flops(input, filters, guide, bias, *args, out_shape=None, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    return 2 * paths.region_conv2d_madds(out_shape, filters)
+
+
+@register_flop_formula(torch.ops.drbench.expert_region_conv2d)
+def _expert_flops(  # type: ignore[no-untyped-def]
+    input, experts, coefficients, guide, bias, *args, out_shape=None, **kwargs
+) -> int:
+    return 2 * paths.expert_region_conv2d_madds(out_shape, experts, coefficients[1])
+
+
+@register_flop_formula(torch.ops.drbench.region_conv2d_backward)
+def _region_backward_flops(grad, input, filters, guide, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
+    products = 1 + filters[-5] if len(guide) == 4 else 2
+    return 2 * products * paths.region_conv2d_madds(grad, filters)
+
+
+@register_flop_formula(torch.ops.drbench.expert_region_conv2d_backward)
+def _expert_backward_flops(  # type: ignore[no-untyped-def]
+    grad, input, experts, coefficients, guide, *args, **kwargs
+) -> int:
+    products = 1 + coefficients[1] if len(guide) == 4 else 2
+    mixing = paths.mixing_madds(grad[0], coefficients[1], experts)
+    return 2 * (products * paths.region_conv2d_madds(grad, experts) + 2 * mixing)
