@@ -101,7 +101,7 @@ class Experiment:
     """One unit of work: a stage of one variant (cost, train), or of one architecture's variants in turn (latency).
 
     The first variant of a latency experiment is the plain one, the reference of the paired ratios.
-    `eval_weights`: evaluate this file instead of training.
+    `eval_weights`: evaluate this file instead of training. `labels`: what reports call each of `variants`.
     """
 
     stage: str
@@ -111,6 +111,7 @@ class Experiment:
     train: TrainSettings | None = None
     latency: LatencySettings | None = None
     eval_weights: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,343 @@
+"""Suites: a TOML file (or the overrides of a command line) -> a validated Suite -> Experiments. No torch here.
+
+A suite names architectures and operators; every architecture is run plain and with every operator. The validated and
+overridden suite can be written back as TOML (`to_toml`), which is what a run stores and what `--resume` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from drbench import toml_text
+from drbench.errors import InputError, unknown
+from drbench.identity import labels, variant_hash
+from drbench.names import is_import, source_hashes
+from drbench.records import PLAIN, STAGES, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
+
+SMALL_INPUT = 64
+"""Inputs with a shorter side than this get a stem without strides (stated in every variant's `stem_stride`)."""
+
+REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
+"""Operators with a region count of their own; it is always written out in the variant, so that equal is equal."""
+
+DEFAULT_REGIONS = 8
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _listed(value: object) -> object:
+    """One where a list is wanted is a list of one. (A tuple: pydantic's strict mode wants one after this.)"""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+
+def _named(value: object) -> object:
+    """An architecture may be its bare name."""
+    if isinstance(value, list):
+        return tuple({"name": item} if isinstance(item, str) else item for item in value)
+    return value
+
+
+class Table(BaseModel):
+    """Strict: a wrong type or an unknown key is an error that says where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ArchitectureTable(Table):
+    """One network: a registry name or package.module:callable, its width and further arguments."""
+
+    name: str
+    width: PositiveFloat | None = None
+    args: dict[str, Any] = {}
+
+
+class OperatorTable(Table):
+    """What replaces which convolutions. `regions` is the short form of operator_args.regions, and what --regions sets."""
+
+    operator: str
+    regions: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    operator_args: dict[str, Any] = {}
+    where: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("last-pointwise",)
+    where_args: dict[str, Any] = {}
+    init: Literal["fresh", "preserve"] = "fresh"
+    label: str | None = None
+    match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] | None = None
+
+
+class DataTable(Table):
+    """As records.DataSettings."""
+
+    name: str = "shapes"
+    root: str | None = None
+    download: bool = False
+    val_fraction: Fraction = 0.1
+    args: dict[str, Any] = {}
+
+
+class TrainTable(Table):
+    """Any of records.TrainSettings but the preset, over the preset's values."""
+
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    learning_rate: PositiveFloat | None = None
+    momentum: Fraction | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    nesterov: bool | None = None
+    schedule: Literal["cosine", "linear"] | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    label_smoothing: Fraction | None = None
+    ema_decay: Fraction | None = None
+    grad_clip: PositiveFloat | None = None
+    augment: str | None = None
+    device: str | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    threads: PositiveInt | None = None
+    loader_workers: NonNegativeInt | None = None
+
+
+class LatencyTable(Table):
+    """As records.LatencySettings."""
+
+    batch_sizes: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
+    warmup_runs: NonNegativeInt = 5
+    min_runs: PositiveInt = 30
+    min_seconds: Annotated[float, Field(ge=0)] = 1.0
+    max_seconds: PositiveFloat = 60.0
+    threads: PositiveInt | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"
+    channels_last: bool = True
+
+
+class Suite(Table):
+    """A comparison: which networks, what is measured, on which data, how they are trained."""
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
+    description: str = ""
+    task: str = "classify"
+    stages: Annotated[
+        tuple[Literal["cost", "latency", "train"], ...], BeforeValidator(_listed), Field(min_length=1)
+    ] = STAGES
+    architectures: Annotated[tuple[ArchitectureTable, ...], BeforeValidator(_named), Field(min_length=1)]
+    plain: bool = True
+    operators: tuple[OperatorTable, ...] = ()
+    match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] = ()
+    only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    num_classes: PositiveInt | None = None
+    stem_stride: PositiveInt | None = None
+    data: DataTable = DataTable()
+    preset: str = "quick"
+    train: TrainTable = TrainTable()
+    latency: LatencyTable = LatencyTable()
+    seeds: PositiveInt = 1
+    eval_weights: str | None = None
+    references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the suites that come with drbench."""
+    files = resources.files("drbench_suites").iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+
+
+def read_text(name_or_path: str) -> str:
+    """The TOML text of a shipped suite by name, or of a file by path. InputError where there is neither."""
+    path = Path(name_or_path)
+    try:
+        if name_or_path.endswith(".toml") or len(path.parts) > 1:
+            return path.read_text(encoding="utf-8")
+        if name_or_path in shipped():
+            return resources.files("drbench_suites").joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"suite {name_or_path!r} is not a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"suite file {name_or_path!r} cannot be read: {error.strerror}") from error
+    raise unknown("suite", name_or_path, shipped(), "A file of your own goes by its path, ending in .toml")
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """The tables of a suite's TOML text, not yet validated; `source` is what messages call it."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"suite {source!r} is not valid TOML: {error}") from error
+
+
+def validate(document: Mapping[str, Any], source: str) -> Suite:
+    """The Suite that `document` describes. InputError with the key's path where a key or a value is wrong."""
+    try:  # through JSON: strict mode then takes a list for a tuple, and still no text for a number
+        return Suite.model_validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        raise InputError(f"suite {source!r}: {_first(error)}") from error
+
+
+def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Suite:
+    """A shipped suite by name or a file by path, with the command line's `overrides` (see drbench.overrides)."""
+    from drbench.overrides import apply
+
+    document = parse(read_text(name_or_path), name_or_path)
+    validate(document, name_or_path)  # the file's own mistakes first, in the file's own words
+    return validate(apply(document, overrides or {}), name_or_path)
+
+
+def to_toml(suite: Suite) -> str:
+    """The suite as TOML text; `validate(parse(text))` gives it back."""
+    return toml_text.dumps(suite.model_dump(mode="json", exclude_none=True))
+
+
+def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
+    """All networks of the suite with their labels, by architecture, plain first; `only` and `exclude` not yet applied.
+
+    A network that `match` widens still has width None: finding the width needs torch (see experiment.resolve).
+    """
+    shape, classes = _input(suite)
+    found: dict[str, tuple[tuple[Variant, str], ...]] = {}
+    for table in suite.architectures:
+        own = is_import(table.name)
+        small = min(shape[1:]) < SMALL_INPUT and not own
+        plain = Variant(
+            architecture=table.name,
+            architecture_args=table.args,
+            width=table.width,
+            input_shape=shape,
+            num_classes=classes,
+            stem_stride=suite.stem_stride or (1 if small else None),
+            sources=source_hashes([table.name]),
+        )
+        rows: dict[str, tuple[Variant, str | None]] = {variant_hash(plain): (plain, None)} if suite.plain else {}
+        for operator in suite.operators:
+            for variant, name in _converted(plain, operator):
+                rows.setdefault(variant_hash(variant), (variant, name))
+                for by in suite.match if operator.match is None else operator.match:
+                    matched = replace(plain, match=by, matched_to=variant_hash(variant))
+                    rows.setdefault(variant_hash(matched), (matched, None))
+        nets = [variant for variant, _ in rows.values()]
+        named = labels(nets, [name for _, name in rows.values()])
+        found[table.name] = (*found.get(table.name, ()), *zip(nets, named, strict=True))
+    return found
+
+
+def plan(suite: Suite) -> tuple[Experiment, ...]:
+    """The work in order: cost of all; latency, all variants of an architecture at once; training, seeds outermost."""
+    chosen = {
+        name: rows for name, rows in ((n, _chosen(suite, n, rows)) for n, rows in variants(suite).items()) if rows
+    }
+    if not chosen:
+        known = [f"{name}/{label}" for name, rows in variants(suite).items() for _, label in rows]
+        raise InputError(f"--only and --exclude leave nothing of suite {suite.name!r}. It holds: {', '.join(known)}")
+    rows = [row for group in chosen.values() for row in group]
+    work: list[Experiment] = []
+    if "cost" in suite.stages:
+        work += [Experiment("cost", (variant,), labels=(label,)) for variant, label in rows]
+    if "latency" in suite.stages:
+        latency = LatencySettings(**dict(suite.latency))
+        for group in chosen.values():
+            nets, named = zip(*group, strict=True)
+            work.append(Experiment("latency", nets, latency=latency, labels=named))
+    if "train" in suite.stages:
+        data, train = DataSettings(**dict(suite.data)), train_settings(suite)
+        for seed in range(1 if suite.eval_weights else suite.seeds):
+            for variant, label in rows:
+                one = Experiment(
+                    "train", (variant,), seed, data, train, labels=(label,), eval_weights=suite.eval_weights
+                )
+                work.append(one)
+    return tuple(work)
+
+
+def train_settings(suite: Suite) -> TrainSettings:
+    """The preset with the suite's own values over it."""
+    from drbench.presets import PRESETS
+
+    if suite.preset not in PRESETS:
+        raise unknown("preset", suite.preset, PRESETS)
+    own = {key: value for key, value in suite.train if value is not None}
+    return TrainSettings(**{**asdict(PRESETS[suite.preset]), **own})
+
+
+def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, str | None]]:
+    """The variants of one operator table, one for each region count, with the label that the table gives."""
+    if table.operator == PLAIN:
+        return
+    counts: Sequence[int | None] = table.regions or (None,)
+    if table.regions is None and table.operator in REGION_OPERATORS and "regions" not in table.operator_args:
+        counts = (DEFAULT_REGIONS,)
+    for count in counts:
+        variant = replace(
+            plain,
+            operator=table.operator,
+            operator_args=table.operator_args if count is None else {**table.operator_args, "regions": count},
+            where=table.where,
+            where_args=table.where_args,
+            init=table.init,
+            sources=source_hashes([plain.architecture, table.operator]),
+        )
+        many = table.label and len(counts) > 1
+        yield variant, f"{table.label} m={count}" if many else table.label
+
+
+def _chosen(suite: Suite, architecture: str, rows: Sequence[tuple[Variant, str]]) -> tuple[tuple[Variant, str], ...]:
+    def hit(pattern: str, label: str) -> bool:
+        return fnmatchcase(f"{architecture}/{label}", pattern) or fnmatchcase(architecture, pattern)
+
+    return tuple(
+        (variant, label)
+        for variant, label in rows
+        if (not suite.only or any(hit(pattern, label) for pattern in suite.only))
+        and not any(hit(pattern, label) for pattern in suite.exclude)
+    )
+
+
+def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
+    """The input's shape and the number of classes: the suite's own, else the data set's."""
+    if suite.input_shape and suite.num_classes:
+        return suite.input_shape, suite.num_classes
+    from drbench.data.info import info
+
+    known = info(DataSettings(**dict(suite.data)))
+    return suite.input_shape or known.input_shape, suite.num_classes or known.num_classes
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint in one line: the key's path, what came, what is allowed."""
+    found = error.errors(include_url=False)
+    one = found[0]
+    where = ".".join(str(part) for part in one["loc"]) or "the file"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    match one["type"]:
+        case "extra_forbidden":
+            *parents, key = one["loc"]
+            place = f"key in {'.'.join(map(str, parents))}" if parents else "key"
+            return f"{unknown(place, key, _keys(parents))}{more}"
+        case "missing":
+            return f"{where} is missing{more}"
+    message = one["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{where} should be {message}, not {one['input']!r}{more}"
+
+
+def _keys(parents: Sequence[int | str]) -> list[str]:
+    """The keys that the table at this path may have."""
+    tables: dict[str, type[Table]] = {
+        "architectures": ArchitectureTable,
+        "operators": OperatorTable,
+        "data": DataTable,
+        "train": TrainTable,
+        "latency": LatencyTable,
+    }
+    table = tables.get(str(parents[0]), Suite) if parents else Suite
+    return list(table.model_fields)
