@@ -1,0 +1,272 @@
+"""What a network costs: multiply-adds by the convention, multiply-adds executed, parameters, activations.
+
+The convention is that of the ShuffleNet and MobileNet papers: multiply-adds of convolutions and linear layers for one
+sample; no normalisation, activation, pooling or bias. A module with a method
+
+    cost(input_shape) -> {part: multiply-adds per sample}          input_shape (C, H, W)
+
+declares its own figure, for everything that runs inside it (DRConv2d: region_conv, guide, routing, mixing; one filter
+per position). All else is counted operation by operation, see `counter`. "Executed" multiply-adds are a second figure,
+never mixed with the first: what the operations that ran really do.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import drbench_kernels
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from drbench.errors import InputError
+from drbench.measure.counter import Formula, OperationCounter
+from drbench.records import LayerCost
+
+LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+"""Modules that may hold a weight of two dimensions without ever multiplying by a matrix."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one network for one sample.
+
+    madds: multiply-adds by the convention; None when an operator in it does not declare its own (`undeclared`).
+    executed: multiply-adds of the operations that ran.
+    params: elements of all parameters, a shared one once.
+    activations: elements written by the counted operations (convolutions, linear layers, matrix products; what fvcore's
+        ActivationCountAnalysis counts too), nothing written by normalisation, activation or pooling.
+    parts: part -> multiply-adds, summed over the modules that declare them; the rest of `madds` is counted operations.
+    layers: one row for each module that multiplies or holds parameters; every column sums to the total.
+    uncounted: "module (why)" for what may have multiplied without being counted; then both figures are lower bounds.
+    undeclared: names of replaced convolutions whose operator has no `cost`.
+    """
+
+    madds: int | None
+    executed: int
+    params: int
+    activations: int
+    parts: Mapping[str, int]
+    layers: tuple[LayerCost, ...]
+    uncounted: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+
+
+def count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
+    """Cost of `model` in eval mode for one input of shape (C, H, W). The model is left as it was.
+
+    Runs a copy on fake tensors, which have shapes and no data, so that size costs nothing and no kernel is compiled; a
+    model that looks at its data is run really, once. InputError when it fails on that shape, or declares nonsense.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped: layers have their own names there
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise InputError(f"input shape {tuple(input_shape)} must be three positive numbers: channels, height, width")
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            return _count(_without_data(model, fake), input_shape)
+    except InputError:
+        raise
+    except Exception:  # data-dependent Python, no fake implementation, not copyable: all mended by running it really
+        pass
+    try:
+        return _count(model, input_shape)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{type(model).__name__} fails on an input of shape {(1, *input_shape)}: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _executed_formulas() -> dict[Any, Formula]:
+    """Operations of ours that do not do what the convention says, depending on the path they take."""
+
+    def expert_region_conv2d(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        regions = inputs[2].shape[1]
+        return int(drbench_kernels.expert_region_conv2d_executed(outputs[0].shape, inputs[1].shape, regions))
+
+    return {torch.ops.drbench.expert_region_conv2d: expert_region_conv2d}
+
+
+def _without_data(model: nn.Module, fake: FakeTensorMode) -> nn.Module:
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): fake.from_tensor(tensor) for tensor in tensors})
+
+
+def _count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
+    walk = _Walk(model)
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    with _undisturbed(model, first.device), walk:
+        model(torch.rand(1, *input_shape, dtype=first.dtype, device=first.device))
+    return walk.cost()
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode without gradients; modes, random numbers and torch's settings are as before afterwards."""
+    training = {module: module.training for module in model.modules()}
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    with (
+        torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []),
+        torch.backends.mkldnn.flags(enabled=False),  # its recurrent layers are one opaque operation
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
+        try:
+            model.eval()
+            torch.backends.mha.set_fastpath_enabled(False)  # a whole layer in one opaque operation
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_attention)
+            for module, mode in training.items():
+                module.training = mode
+
+
+class _Walk:
+    """Follows one forward pass through the modules, while the counter follows its operations.
+
+    A module is closed when it declares its cost, or ought to and does not: what runs inside belongs to it alone.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = {module: name for name, module in model.named_modules()}
+        self.undeclared = _undeclared(model)
+        self.counter = OperationCounter(_executed_formulas())
+        self.parts: dict[str, dict[str, int]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.running: list[str] = []
+        self.closed_at: int | None = None  # depth of the closed module that is running, if any
+        self.cleanup = ExitStack()
+
+    def __enter__(self) -> None:
+        for module in self.modules:
+            before = module.register_forward_pre_hook(self._enter, with_kwargs=True)
+            after = module.register_forward_hook(self._leave, always_call=True)
+            self.cleanup.callback(before.remove)
+            self.cleanup.callback(after.remove)
+        self.cleanup.enter_context(self.counter)
+
+    def __exit__(self, *exception: object) -> None:
+        self.cleanup.close()
+
+    def _enter(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        name = self.modules[module]
+        if self.closed_at is None:
+            self.counter.owner = name
+            declares = callable(getattr(module, "cost", None))
+            if declares:
+                parts = self.parts.setdefault(name, {})
+                for part, madds in _declared(module, name, [*args, *kwargs.values()]).items():
+                    parts[part] = parts.get(part, 0) + madds
+            if declares or name in self.undeclared:
+                self.closed_at = len(self.running)
+        self.running.append(name)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        name = self.running.pop()
+        if self.closed_at == len(self.running):
+            self.closed_at = None
+        if self.closed_at is None and self.running:
+            self.counter.owner = self.running[-1]
+        tensor = _first_tensor(output)
+        self.shapes[name] = () if tensor is None else tuple(tensor.shape)
+
+    def cost(self) -> Cost:
+        layers = tuple(self._layers())
+        parts: dict[str, int] = {}
+        for declared in self.parts.values():
+            for part, madds in declared.items():
+                parts[part] = parts.get(part, 0) + madds
+        return Cost(
+            madds=None if self.undeclared else sum(layer.madds or 0 for layer in layers),
+            executed=sum(layer.executed for layer in layers),
+            params=sum(layer.params for layer in layers),
+            activations=sum(self.counter.elements.values()),
+            parts=parts,
+            layers=layers,
+            uncounted=tuple(self._uncounted()),
+            undeclared=tuple(self.undeclared),
+        )
+
+    def _layers(self) -> Iterator[LayerCost]:
+        """A row for each module that multiplies or holds parameters, in the order of definition."""
+        counted: set[int] = set()
+        closed = [*self.parts, *self.undeclared]
+        for module, name in self.modules.items():
+            if any(_inside(name, other) and name != other for other in closed):
+                continue
+            new = {id(p): p.numel() for p in module.parameters(recurse=name in closed) if id(p) not in counted}
+            counted |= new.keys()
+            executed, params = self.counter.executed.get(name, 0), sum(new.values())
+            if not executed and not params and name not in closed:
+                continue
+            declared = self.parts.get(name, {})
+            madds = sum(declared.values()) if name in self.parts else self.counter.madds.get(name, 0)
+            yield LayerCost(
+                name=name,
+                kind=type(module).__name__,
+                output_shape=self.shapes.get(name, ()),
+                madds=None if name in self.undeclared else madds,
+                executed=executed,
+                params=params,
+                parts=declared,
+            )
+
+    def _uncounted(self) -> Iterator[str]:
+        """What ran an operation without a formula, and what holds a weight matrix but ran nothing that was counted."""
+        for owner, operation in self.counter.unknown:
+            yield f"{owner or 'the network'} ({operation})"
+        owners = {owner for owner, _ in self.counter.unknown} | {
+            owner for owner, n in self.counter.executed.items() if n
+        }
+        for module, name in self.modules.items():
+            idle = name in self.shapes and not any(_inside(owner, name) for owner in owners)
+            weights = [p for p in module.parameters(recurse=False) if sum(size > 1 for size in p.shape) > 1]
+            if idle and weights and not isinstance(module, LOOKUPS_AND_NORMS):
+                yield f"{name or 'the network'} ({type(module).__name__} with weights, no counted operation)"
+
+
+def _inside(name: str, other: str) -> bool:
+    return not other or name == other or name.startswith(other + ".")
+
+
+def _first_tensor(values: Any) -> Tensor | None:
+    if isinstance(values, Tensor):
+        return values
+    items = values.values() if isinstance(values, Mapping) else values if isinstance(values, (list, tuple)) else ()
+    return next((tensor for item in items if (tensor := _first_tensor(item)) is not None), None)
+
+
+def _declared(module: nn.Module, name: str, inputs: Sequence[Any]) -> dict[str, int]:
+    """The module's own figure, for all samples that it was handed."""
+    tensor = _first_tensor(inputs)
+    if tensor is None:
+        raise InputError(f"{name or type(module).__name__} declares a cost but was called without a tensor")
+    samples, shape = (tensor.shape[0], tensor.shape[1:]) if tensor.dim() > 3 else (1, tensor.shape)
+    cost: Any = module.cost
+    parts = cost(tuple(shape))
+    if not isinstance(parts, Mapping) or not all(isinstance(n, Integral) and int(n) >= 0 for n in parts.values()):
+        raise InputError(
+            f"{type(module).__name__}.cost({tuple(shape)}) gave {parts!r}: it must give {{part: multiply-adds per "
+            "sample}, whole numbers from 0 on"
+        )
+    return {str(part): samples * int(madds) for part, madds in parts.items()}
+
+
+def _undeclared(model: nn.Module) -> tuple[str, ...]:
+    """Replaced convolutions whose operator has no `cost`, unless torch.nn's own modules are all it is made of."""
+    replaced = getattr(getattr(model, "conversion", None), "replaced", ())
+    modules = dict(model.named_modules())
+    found = [name for name in map(str, replaced) if name in modules]
+    return tuple(
+        name
+        for name in found
+        if not callable(getattr(modules[name], "cost", None))
+        and not all(type(module).__module__.startswith("torch.nn.") for module in modules[name].modules())
+    )

@@ -1,0 +1,122 @@
+"""Counting multiply-adds operation by operation: ptflops' aten engine with the formulas that our convention needs.
+
+ptflops takes a formula per torch operation and sees every operation as it is dispatched, however it was reached
+(module, functional, einsum). What is added here:
+
+- No bias. The convention of the MobileNet and ShuffleNet papers leaves it out, ptflops' own formulas add it.
+- Every further operation for which torch knows a FLOP count (`torch.utils.flop_counter.register_flop_formula`, two per
+  multiply-add): attention, baddbmm, our region convolutions, and whatever a user registered.
+- To which module an operation belongs, and which operations have no formula though they may well multiply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ptflops.aten_engine import FlopCounterMode  # type: ignore[import-untyped]
+from ptflops.aten_ops import ATEN_OPS_MAPPING, conv_flop_count, matmul_flop  # type: ignore[import-untyped]
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+Formula = Callable[[Sequence[Any], Sequence[Any]], int]
+
+ROOT = "Global"
+"""ptflops' name for the whole network."""
+
+MAY_MULTIPLY = re.compile(
+    r"(^|_)(\w*mm|add(m|r)v?|mv|ger|outer|v?dot|matmul|b?i?linear|trilinear|conv\w*|\w*attention\w*|"
+    r"transformer\w*|lstm|gru|rnn\w*|cdist)(_|$)"
+)
+"""Names of the aten operations that multiply matrices in one way or another."""
+
+HARMLESS = re.compile(r"upsample|grid_sampler|linear_combination|prepack|flatten_weight|reorder|convert|pack_")
+"""Names that the pattern above takes in by mistake: interpolation and conversions of format."""
+
+WITHOUT_ARITHMETIC = {"prim", "prims", "profiler", "c10d", "_c10d_functional", "inductor"}
+
+
+def _convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    transposed = bool(inputs[6])
+    return int(conv_flop_count(inputs[0].shape, inputs[1].shape, outputs[0].shape, transposed=transposed, bias=False))
+
+
+def _addmm(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    return int(matmul_flop(list(inputs[1:3]), list(outputs)))
+
+
+def _half_of(flops: Callable[..., int]) -> Formula:
+    def formula(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        return int(flops(*inputs, out_val=outputs[0] if len(outputs) == 1 else outputs)) // 2
+
+    return formula
+
+
+def formulas() -> dict[Any, Formula]:
+    """Operation -> multiply-adds by the convention; read anew each time, since formulas are registered at import."""
+    table = {operation: _half_of(flops) for operation, flops in flop_registry.items()}
+    table |= ATEN_OPS_MAPPING
+    del table[aten.matmul]  # decomposes into the others; ptflops' formula for it takes no vectors
+    return table | {
+        aten.convolution: _convolution,
+        aten._convolution: _convolution,
+        aten.addmm: _addmm,
+        aten.mv: lambda inputs, outputs: inputs[0].numel(),
+        aten.addmv: lambda inputs, outputs: inputs[1].numel(),
+        aten.dot: lambda inputs, outputs: inputs[0].numel(),
+    }
+
+
+class OperationCounter(FlopCounterMode):  # type: ignore[misc]
+    """Counts what runs inside the `with`, under the name that `owner` holds at that moment.
+
+    madds, executed: owner -> multiply-adds by the convention, and as the code path that ran does them.
+    elements: owner -> elements written by counted operations.
+    unknown: (owner, operation) in order of appearance, of operations without a formula that may multiply.
+    """
+
+    def __init__(self, executed: Mapping[Any, Formula]) -> None:
+        super().__init__(custom_hooks=formulas(), output_params=defaultdict(dict))
+        self.owner = ""
+        self.parents: list[Any] = []  # ptflops' own split, not used: it sees the root's direct children only
+        self.executed_formulas = executed
+        self.madds: dict[str, int] = defaultdict(int)
+        self.executed: dict[str, int] = defaultdict(int)
+        self.elements: dict[str, int] = defaultdict(int)
+        self.unknown: dict[tuple[str, str], None] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        operation = func._overloadpacket
+        if operation not in self.all_ops and _decomposes(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        self.parents = [self.owner]
+        before = self.flop_counts[self.owner][operation]
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        if operation in self.all_ops:
+            outputs = out if isinstance(out, tuple) else (out,)
+            madds = self.flop_counts[self.owner][operation] - before
+            exact = self.executed_formulas.get(operation)
+            self.madds[self.owner] += madds
+            self.executed[self.owner] += exact(args, outputs) if exact else madds
+            self.elements[self.owner] += int(outputs[0].numel())
+        elif _may_multiply(operation):
+            self.unknown[self.owner, str(operation)] = None
+        return out
+
+
+def _decomposes(func: Any) -> bool:
+    """Whether `func` is made of other operations, as torch.matmul and einsum are; seen when tensors are inference's."""
+    return bool(func._can_decompose())
+
+
+def _may_multiply(operation: Any) -> bool:
+    namespace, _, name = str(operation).partition(".")
+    if namespace != "aten":
+        return namespace not in WITHOUT_ARITHMETIC
+    return bool(MAY_MULTIPLY.search(name)) and not HARMLESS.search(name)
