@@ -1,0 +1,139 @@
+"""The two filter generators of DRConv: what the paper's text says, and what the authors released.
+
+Chen, Wang, Guo, Zhang, Sun, "Dynamic Region-Aware Convolution", CVPR 2021, https://arxiv.org/abs/2003.12243
+
+A generator sees the layer's input (N,C,H,W) and convolves with m filters per sample, one per region:
+`grouped` (the paper) makes every region's filter from a basis of the region's own; `experts` (the released code)
+mixes one bank that all regions share. Either gives an output variance like nn.Conv2d's when drawn fresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from drbench_kernels import expert_region_conv2d, region_conv2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from drbench.errors import InputError
+
+INITIALISATIONS = ("conv", "released")
+
+
+class ExpertGenerator(nn.Module):
+    """Pool -> Linear(C, m*K) -> 2*sigmoid/K: coefficients of K experts for each of m regions.
+
+    `filter_shape` is (O, C/groups, kh, kw). `initialisation="released"` draws the bank as the authors' code does
+    (output variance 6/K of nn.Conv2d's); "conv" keeps nn.Conv2d's variance for any K.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        filter_shape: tuple[int, int, int, int],
+        regions: int,
+        experts: int,
+        initialisation: str = "conv",
+        **factory: Any,
+    ) -> None:
+        super().__init__()
+        if initialisation not in INITIALISATIONS:
+            raise InputError(f"initialisation: got {initialisation!r}, allowed are {', '.join(INITIALISATIONS)}")
+        self.regions = regions
+        self.experts = experts
+        self.initialisation = initialisation
+        self.bank = nn.Parameter(torch.empty((experts, *filter_shape), **factory))
+        self.routing = nn.Linear(in_channels, regions * experts, **factory)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw afresh: routing N(0, 0.01), so that all coefficients start near 1/K."""
+        # K experts at 1/K each add up to 1/K of one expert's variance, nn.Conv2d's is 1/(3 fan_in): bound^2 = K/fan_in
+        squared = 6.0 if self.initialisation == "released" else float(self.experts)
+        bound = math.sqrt(squared / math.prod(self.bank.shape[2:]))
+        nn.init.uniform_(self.bank, -bound, bound)
+        nn.init.normal_(self.routing.weight, 0.0, 0.01)
+        nn.init.zeros_(self.routing.bias)
+
+    @torch.no_grad()
+    def preserve_(self, weight: Tensor) -> None:
+        """Make every region's filter `weight` (O,C/groups,kh,kw), the experts still different from one another."""
+        nn.init.zeros_(self.routing.weight)
+        nn.init.zeros_(self.routing.bias)
+        noise = torch.randn_like(self.bank) * weight.std(correction=0).to(self.bank)
+        self.bank.copy_(weight.to(self.bank) + noise - noise.mean(0))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Coefficients (N,m,K) for an input (N,C,H,W)."""
+        logits: Tensor = self.routing(input.mean((2, 3)))
+        return (torch.sigmoid(logits) * (2.0 / self.experts)).view(-1, self.regions, self.experts)
+
+    def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
+        """The region convolution with what `forward` made."""
+        return expert_region_conv2d(input, self.bank.to(input.dtype), made.to(input.dtype), guide, bias, **windows)
+
+    def cost(self) -> dict[str, int]:
+        """Multiply-adds per sample."""
+        return {"routing": self.routing.weight.numel(), "mixing": self.regions * self.bank.numel()}
+
+
+class GroupedGenerator(nn.Module):
+    """Pool to k x k -> 1x1 conv to m*h -> sigmoid -> grouped 1x1 conv: m filters, each region with its own basis.
+
+    h = m as in the paper; `filter_shape` is (O, C/groups, kh, kw).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        filter_shape: tuple[int, int, int, int],
+        regions: int,
+        **factory: Any,
+    ) -> None:
+        super().__init__()
+        self.regions = regions
+        self.filter_shape = filter_shape
+        self.routing = nn.Conv2d(in_channels, regions * regions, 1, **factory)
+        per_region = filter_shape[0] * filter_shape[1]
+        self.basis = nn.Conv2d(regions * regions, regions * per_region, 1, groups=regions, bias=False, **factory)
+        # the basis convolution's bias, one value for each place of the kernel, so that any filter can be preserved
+        self.offset = nn.Parameter(torch.empty((regions, *filter_shape), **factory))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw afresh."""
+        self.routing.reset_parameters()
+        # h basis filters at sigmoid(0) = 1/2 each: their variance is 4/h of what the filter needs, 1/(3 fan_in)
+        bound = 2.0 / math.sqrt(self.regions * math.prod(self.filter_shape[1:]))
+        nn.init.uniform_(self.basis.weight, -bound, bound)
+        nn.init.zeros_(self.offset)
+
+    @torch.no_grad()
+    def preserve_(self, weight: Tensor) -> None:
+        """Make every region's filter `weight` (O,C/groups,kh,kw): nothing from the basis, all from its bias."""
+        nn.init.zeros_(self.basis.weight)
+        self.offset.copy_(weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Filters (N,m,O,C/groups,kh,kw) for an input (N,C,H,W)."""
+        pooled = F.adaptive_avg_pool2d(input, self.filter_shape[2:])
+        made: Tensor = self.basis(torch.sigmoid(self.routing(pooled)))
+        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset
+
+    def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
+        """The region convolution with what `forward` made."""
+        return region_conv2d(input, made.to(input.dtype), guide, bias, **windows)
+
+    def cost(self) -> dict[str, int]:
+        """Multiply-adds per sample."""
+        places = math.prod(self.filter_shape[2:])
+        return {"routing": self.routing.weight.numel() * places, "mixing": self.basis.weight.numel() * places}
+
+
+GENERATORS: dict[str, Callable[..., ExpertGenerator | GroupedGenerator]] = {
+    "experts": ExpertGenerator,
+    "grouped": GroupedGenerator,
+}

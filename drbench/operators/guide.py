@@ -1,0 +1,71 @@
+"""The guide of Dynamic Region-Aware Convolution: which region every output position belongs to.
+
+Chen, Wang, Guo, Zhang, Sun, "Dynamic Region-Aware Convolution", CVPR 2021, https://arxiv.org/abs/2003.12243
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from drbench.errors import InputError
+from drbench.operators.geometry import Geometry
+
+POINT = Geometry((1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
+"""The released code's guide: 1x1 at the input's own resolution."""
+
+
+class GuideConv2d(nn.Conv2d):
+    """Region logits: (N,C,H,W) -> (N,regions,H',W'), without bias, in float32 or wider.
+
+    Autocast is off inside: bfloat16 rounding alone moves about 0.2% of the positions to another region.
+    """
+
+    def __init__(self, in_channels: int, regions: int, geometry: Geometry = POINT, **factory: Any) -> None:
+        super().__init__(
+            in_channels,
+            regions,
+            geometry.kernel_size,
+            geometry.stride,
+            geometry.conv_padding,
+            geometry.dilation,
+            bias=False,
+            **factory,
+        )
+        self.geometry = geometry
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits (N,regions,H',W')."""
+        with torch.autocast(input.device.type, enabled=False):
+            wide = torch.promote_types(self.weight.dtype, torch.float32)
+            padded = self.geometry.pad(input.to(wide))
+            return F.conv2d(padded, self.weight.to(wide), None, self.stride, self.padding, self.dilation)
+
+    def cost(self, input_shape: tuple[int, ...]) -> dict[str, int]:
+        """Multiply-adds per sample for an input of (..., H, W)."""
+        height, width = self.geometry.output_size(*input_shape[-2:])
+        return {"guide": height * width * self.weight.numel()}
+
+
+def fit(guide: Tensor, size: tuple[int, int], batch: int, regions: int) -> Tensor:
+    """A guide that was handed in, nearest-resized to the output `size`.
+
+    Logits (N,regions,h,w) or a region map (N,h,w) of integers; InputError otherwise.
+    """
+    logits = guide.is_floating_point()
+    if guide.dim() != (4 if logits else 3) or guide.shape[0] != batch or (logits and guide.shape[1] != regions):
+        raise InputError(
+            f"guide: got shape {tuple(guide.shape)} of {guide.dtype}, allowed are floating logits ({batch}, {regions}, "
+            f"h, w) or integer regions ({batch}, h, w)"
+        )
+    if tuple(guide.shape[-2:]) == size:
+        return guide
+    if logits:
+        return F.interpolate(guide, size, mode="nearest")
+    rows, columns = (
+        torch.arange(new, device=guide.device) * old // new for new, old in zip(size, guide.shape[-2:], strict=True)
+    )
+    return guide[:, rows][:, :, columns]
