@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drbench_kernels import ops  # noqa: F401  (registers the torch ops)
-from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_padding
+from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
 from drbench_kernels.paths import (
     expert_region_conv2d_executed,
     expert_region_conv2d_madds,
@@ -106,7 +106,7 @@ def expert_region_conv2d(
     n, k = input.shape[0], experts.shape[0]
     if coefficients.dim() != 3 or (coefficients.shape[0], coefficients.shape[2]) != (n, k) or not coefficients.shape[1]:
         raise ValueError(f"coefficients is {describe(coefficients)}: allowed is ({n}, m, {k}) with m at least 1")
-    if coefficients.device != input.device or coefficients.dtype != input.dtype:
+    if coefficients.device != input.device or not same_dtype(coefficients, input):
         raise ValueError(
             f"coefficients is {coefficients.dtype} on {coefficients.device}: "
             f"allowed is the input's {input.dtype} on {input.device}"

@@ -82,7 +82,7 @@ def check(
     if filters.dim() == 6 and filters.shape[0] != n:
         raise ValueError(f"{filters_name} is for {filters.shape[0]} samples: allowed is the input's {n}")
     for name, tensor in ((filters_name, filters), ("bias", bias)):
-        if tensor is not None and tensor.dtype != input.dtype:
+        if tensor is not None and not same_dtype(tensor, input):
             raise ValueError(f"{name} is {tensor.dtype}: allowed is the input's {input.dtype}")
     if bias is not None and tuple(bias.shape) != (out,):
         raise ValueError(f"bias is {describe(bias)}: allowed is ({out},)")
@@ -104,6 +104,12 @@ def check(
         form = f"({n}, m, {size[0]}, {size[1]})" if floating else f"({n}, {size[0]}, {size[1]})"
         raise ValueError(f"guide is {describe(guide)}: allowed for this input and stride is {form}")
     return size
+
+
+def same_dtype(tensor: Tensor, input: Tensor) -> bool:
+    """Whether the dtypes agree, or will once autocast has narrowed both (it leaves float64)."""
+    narrowed = torch.is_autocast_enabled(input.device.type) and torch.float64 not in (tensor.dtype, input.dtype)
+    return tensor.dtype == input.dtype or (narrowed and tensor.is_floating_point())
 
 
 def check_regions(guide: Tensor, regions: int, source: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,31 @@ from torch.utils.flop_counter import register_flop_formula
 from drbench_kernels import by_expert, by_region, paths
 from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
 from drbench_kernels.geometry import Geometry, Pair
+
+_LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
+_GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
+for _schema in (
+    f"region_conv2d(Tensor input, Tensor filters, Tensor guide, Tensor? bias, {_GEOMETRY}) -> Tensor",
+    f"region_conv2d_backward(Tensor grad, Tensor input, Tensor filters, Tensor guide, {_GEOMETRY}, bool guide_learns)"
+    " -> (Tensor, Tensor, Tensor)",
+    "expert_region_conv2d(Tensor input, Tensor experts, Tensor coefficients, Tensor guide, Tensor? bias,"
+    f" {_GEOMETRY}) -> Tensor",
+    "expert_region_conv2d_backward(Tensor grad, Tensor input, Tensor experts, Tensor coefficients, Tensor guide,"
+    f" {_GEOMETRY}, bool guide_learns) -> (Tensor, Tensor, Tensor, Tensor)",
+):
+    _LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+
+Implementation = TypeVar("Implementation", bound=Callable[..., Any])
+
+
+def _implements(name: str) -> Callable[[Implementation], Implementation]:
+    """Register for every device. (torch.library.custom_op would load torch._dynamo, seconds, in the first call.)"""
+
+    def register(function: Implementation) -> Implementation:
+        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        return function
+
+    return register
 
 
 def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
@@ -58,7 +83,7 @@ def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
     return (soft * (scores - (soft * scores).sum(1, keepdim=True))).to(guide.dtype).contiguous()
 
 
-@torch.library.custom_op("drbench::region_conv2d", mutates_args=())
+@_implements("region_conv2d")
 def region_conv2d(
     input: Tensor,
     filters: Tensor,
@@ -80,7 +105,7 @@ def region_conv2d(
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
 
-@torch.library.custom_op("drbench::region_conv2d_backward", mutates_args=())
+@_implements("region_conv2d_backward")
 def region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -110,7 +135,7 @@ def region_conv2d_backward(
     return from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3])), grad_filters, grad_guide
 
 
-@torch.library.custom_op("drbench::expert_region_conv2d", mutates_args=())
+@_implements("expert_region_conv2d")
 def expert_region_conv2d(
     input: Tensor,
     experts: Tensor,
@@ -140,7 +165,7 @@ def expert_region_conv2d(
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
 
-@torch.library.custom_op("drbench::expert_region_conv2d_backward", mutates_args=())
+@_implements("expert_region_conv2d_backward")
 def expert_region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -176,12 +201,12 @@ def _grouped_experts(experts: Tensor, groups: int) -> Tensor:
     return experts.reshape(count, groups, out // groups, -1)
 
 
-@region_conv2d.register_fake
+@torch.library.register_fake("drbench::region_conv2d", lib=_LIBRARY)
 def _(input, filters, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
     return _empty_output(input, filters, _geometry(stride, padding, dilation, groups))
 
 
-@expert_region_conv2d.register_fake
+@torch.library.register_fake("drbench::expert_region_conv2d", lib=_LIBRARY)
 def _(input, experts, coefficients, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
     return _empty_output(input, experts, _geometry(stride, padding, dilation, groups))
 
@@ -194,7 +219,7 @@ def _fake_guide_gradient(guide: Tensor, guide_learns: bool) -> Tensor:
     return _fake_gradient(guide) if guide_learns else guide.new_empty(0)
 
 
-@region_conv2d_backward.register_fake
+@torch.library.register_fake("drbench::region_conv2d_backward", lib=_LIBRARY)
 def _(grad, input, filters, guide, stride, padding, dilation, groups, guide_learns):  # type: ignore[no-untyped-def]
     return (
         empty_like_layout(input, tuple(input.shape)),
@@ -203,7 +228,7 @@ def _(grad, input, filters, guide, stride, padding, dilation, groups, guide_lear
     )
 
 
-@expert_region_conv2d_backward.register_fake
+@torch.library.register_fake("drbench::expert_region_conv2d_backward", lib=_LIBRARY)
 def _(  # type: ignore[no-untyped-def]
     grad, input, experts, coefficients, guide, stride, padding, dilation, groups, guide_learns
 ):
@@ -244,8 +269,13 @@ def _backward(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tens
     return backward
 
 
-region_conv2d.register_autograd(_backward(region_conv2d_backward), setup_context=_remember(3))
-expert_region_conv2d.register_autograd(_backward(expert_region_conv2d_backward), setup_context=_remember(4))
+for _name, _tensors in (("region_conv2d", 3), ("expert_region_conv2d", 4)):
+    torch.library.register_autograd(
+        f"drbench::{_name}",
+        _backward(getattr(torch.ops.drbench, f"{_name}_backward")),
+        setup_context=_remember(_tensors),
+        lib=_LIBRARY,
+    )
 
 
 def _autocast(name: str, device: str, tensors: int) -> None:
@@ -274,7 +304,6 @@ def _to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return tensor.to(dtype) if tensor is not None and eligible else tensor
 
 
-_LIBRARY = torch.library.Library("drbench", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _device in ("cpu", "cuda"):
     _autocast("region_conv2d", _device, 3)
     _autocast("expert_region_conv2d", _device, 4)
