@@ -1,0 +1,39 @@
+"""What a database can do wrong, each as one line with drbench's exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from drbench.errors import DrbenchError, FailedError, InputError
+
+_LINES: tuple[tuple[str, type[DrbenchError], str], ...] = (
+    ("file is not a database", InputError, "is not an SQLite database; name another file with --db"),
+    ("malformed", InputError, "is damaged (SQLite: {reason}); restore a backup (*.backup-*) or name another with --db"),
+    ("is locked", FailedError, "is locked by another process; wait for it to end, or set DRBENCH_DB_TIMEOUT (seconds)"),
+    ("is full", FailedError, "could not be written: the disk is full. What was recorded is kept; free space, --resume"),
+    ("disk i/o", FailedError, "could not be read or written ({reason}). What was recorded is kept; check the disk"),
+    ("readonly", InputError, "is read-only; make the file and its directory writable, or name another with --db"),
+    ("unable to open", InputError, "cannot be opened; check that file and directory exist and may be read"),
+    ("no such", InputError, "has not the tables of drbench ({reason}); name another with --db"),
+)
+
+
+def line(where: str, error: Exception) -> DrbenchError:
+    """The user's error for a driver's: `where` names the database."""
+    reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+    for mark, kind, text in _LINES:
+        if mark in reason.lower():
+            return kind(f"database {where} {text.format(reason=reason)}")
+    return FailedError(f"database {where}: {reason}")
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and the driver raise into one line about the database `where`."""
+    try:
+        yield
+    except (exc.OperationalError, exc.DatabaseError, exc.InterfaceError) as error:
+        raise line(where, error) from error

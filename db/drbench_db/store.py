@@ -1,0 +1,257 @@
+"""The one way to the database: runs begin and end, records are added and committed at once, everything is read back.
+
+    with Store.open("drbench.db", write=True) as store:
+        store.begin_run(run)
+        store.add(run.id, record)
+        store.end_run(run.id, "done")
+
+A Store opened to be read never writes, neither to the file nor beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from sqlalchemy import Connection, CursorResult, Engine, Table, delete, insert, select, update
+
+from drbench.errors import FailedError, InputError, NothingError
+from drbench.records import Record, Run
+from drbench_db import location, migrate, query, read, rows, schema
+from drbench_db.failures import translated
+from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, VariantRow
+
+
+class Store:
+    """An open database. Make one with `Store.open`; it is a context manager."""
+
+    def __init__(self, engine: Engine, where: location.Location, *, write: bool, backup: Path | None = None) -> None:
+        self._engine = engine
+        self._where = where
+        self.write = write
+        self.backup = backup
+        """The copy that was made before a migration, if there was one."""
+        self._unchanging = where.path if where.path and not write and location.is_immutable(where.path) else None
+        self._signature = self._stat()
+
+    @classmethod
+    def open(cls, url_or_path: str | os.PathLike[str] | None = None, *, write: bool = False) -> Self:
+        """Open $DRBENCH_DB, ./drbench.db, a path or an SQLAlchemy URL. For writing: create and migrate as needed.
+
+        InputError: not a database of drbench, newer than the code, read-only, no such directory or driver.
+        FailedError: locked for longer than $DRBENCH_DB_TIMEOUT (30) seconds, disk full.
+        """
+        where = location.locate(url_or_path)
+        with translated(where.shown):
+            engine = location.open_engine(where, write=write)
+            try:
+                if write:
+                    return cls(engine, where, write=True, backup=migrate.upgrade(engine, where))
+                with engine.connect() as connection:
+                    migrate.check_readable(connection, where)
+                return cls(engine, where, write=False)
+            except BaseException:
+                engine.dispose()
+                raise
+
+    @property
+    def name(self) -> str:
+        """The database, as messages name it (no password)."""
+        return self._where.shown
+
+    def close(self) -> None:
+        """Give the connections back; SQLite then folds its WAL into the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def begin_run(self, run: Run) -> None:
+        """Note a run before its first record. InputError when there is one of this id (see `reopen_run`)."""
+        suite = {"name": run.suite, "text": run.suite_text}
+        with self._writing() as connection:
+            if connection.execute(select(RunRow.id).where(RunRow.id == run.id)).first():
+                raise InputError(f"database {self.name} has a run {run.id!r} already; --resume goes on with it")
+            connection.execute(
+                insert(RunRow).values(
+                    id=run.id,
+                    suite_id=_id_of(connection, SuiteRow, {**suite, "hash": rows.hashed(suite)}),
+                    machine_id=_id_of(connection, MachineRow, rows.machine_row(run.machine)),
+                    code_id=_id_of(connection, CodeRow, rows.code_row(run.code)),
+                    command=run.command,
+                    started=run.started,
+                    finished=run.finished,
+                    status=run.status,
+                )
+            )
+
+    def reopen_run(self, run_id: str) -> Run:
+        """Go on with a run: its status is "running" again."""
+        run = self.run(run_id)
+        self._set_status(run.id, "running", "")
+        return self.run(run.id)
+
+    def end_run(self, run_id: str, status: str, finished: str | None = None) -> None:
+        """Note how a run ended: "done", "failed" or "interrupted"."""
+        self._set_status(run_id, status, finished or datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def add(self, run_id: str, record: Record) -> int:
+        """Keep a record and commit it; returns its number. All of it is kept, or nothing."""
+        with self._writing() as connection:
+            variant = rows.variant_row(record.variant, record.variant_hash)
+            row = rows.record_row(record, run_id, _id_of(connection, VariantRow, variant))
+            added = connection.execute(insert(RecordRow).values(row)).inserted_primary_key
+            record_id = int(added[0]) if added else 0
+            for model, items in (
+                (schema.MeasurementRow, rows.measurement_rows(record_id, record.measurements)),
+                (schema.SampleRow, rows.sample_rows(record_id, record.measurements)),
+                (schema.LayerRow, rows.layer_rows(record_id, record.layers)),
+                (schema.EpochRow, rows.epoch_rows(record_id, record.epochs)),
+                (schema.FileRow, [{"record_id": record_id, "name": n, "path": p} for n, p in record.files.items()]),
+            ):
+                if items:
+                    connection.execute(insert(model), items)
+            if record.ranks:
+                ranks = {"image_count": len(record.ranks), "true_class_rank": record.ranks}
+                connection.execute(insert(schema.PredictionRow).values(record_id=record_id, **ranks))
+        return record_id
+
+    def remove_run(self, run_id: str) -> Run:
+        """Remove a run with all its records; machines, code and variants that nothing else needs go with it."""
+        run = self.run(run_id)
+        with self._writing() as connection:
+            connection.execute(delete(RunRow).where(RunRow.id == run.id))
+            for model, used in (
+                (VariantRow, RecordRow.variant_id),
+                (SuiteRow, RunRow.suite_id),
+                (MachineRow, RunRow.machine_id),
+                (CodeRow, RunRow.code_id),
+            ):
+                connection.execute(delete(model).where(model.id.not_in(select(used))))
+        return run
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def runs(self, suite: str | None = None) -> tuple[Run, ...]:
+        """All runs, the newest first."""
+        wanted = query.runs() if suite is None else query.runs().where(SuiteRow.name == suite)
+        with self._reading() as connection:
+            return tuple(read.run(row) for row in connection.execute(wanted).mappings())
+
+    def run(self, run_id: str = "latest") -> Run:
+        """The newest run ("latest"), or the one whose id is or begins with `run_id`. NothingError, InputError."""
+        runs = self.runs()
+        if not runs:
+            raise NothingError(f"database {self.name} holds no runs; `drbench run suite smoke` makes one")
+        return pick(runs, run_id)
+
+    def records(
+        self, run_id: str | None = None, *, stage: str | None = None, status: str | None = None, samples: bool = True
+    ) -> tuple[Record, ...]:
+        """Records in the order in which they were made, whole; `samples=False` leaves the raw samples behind."""
+        wanted = query.records()
+        for column, value in ((RecordRow.run_id, run_id), (RecordRow.stage, stage), (RecordRow.status, status)):
+            wanted = wanted if value is None else wanted.where(column == value)
+        with self._reading() as connection:
+            found = connection.execute(wanted).mappings().all()
+            ids = select(wanted.with_only_columns(RecordRow.id).order_by(None).subquery().c.id)
+            hanging = {
+                model: read.by_record(connection.execute(select(model.__table__).where(model.record_id.in_(ids))))
+                for model in query.HANGING
+                if samples or model is not schema.SampleRow
+            }
+        return tuple(
+            read.record(row, {model: parts.get(row["id"], []) for model, parts in hanging.items()}) for row in found
+        )
+
+    def done_keys(self, run_id: str) -> set[str]:
+        """The keys of the work that is done in a run: what resuming leaves out."""
+        wanted = select(RecordRow.work_key).where(RecordRow.run_id == run_id, RecordRow.status == "done")
+        with self._reading() as connection:
+            return set(connection.execute(wanted).scalars())
+
+    def rows(
+        self, *, run: str | None = None, suite: str | None = None
+    ) -> tuple[tuple[tuple[str, ...], Sequence[Any]], tuple[tuple[str, ...], Sequence[Any]]]:
+        """For reports: (column names, rows) of the records and of their measurements, without samples.
+
+        Measurements name their record in the column `record`; both are of the same moment.
+        """
+        records, measurements = query.report_records(), query.report_measurements()
+        if run is not None:
+            records = records.where(RecordRow.run_id == run)
+            measurements = measurements.where(
+                schema.MeasurementRow.record_id.in_(select(RecordRow.id).where(RecordRow.run_id == run))
+            )
+        if suite is not None:
+            records = records.where(SuiteRow.name == suite)
+        with self._reading() as connection:
+            return _fetch(connection, records), _fetch(connection, measurements)
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if not self.write:
+            raise InputError(f"database {self.name} was opened to be read; open it with write=True")
+        with translated(self.name), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self.name), self._engine.begin() as connection:
+            yield connection
+        if self._stat() != self._signature:
+            raise FailedError(f"database {self.name} was written to while it was read; ask again")
+
+    def _stat(self) -> tuple[int, int]:
+        """Something that changes with the file, where it is read without a lock."""
+        if self._unchanging is None:
+            return (0, 0)
+        stat = self._unchanging.stat()
+        return (stat.st_mtime_ns, stat.st_size)
+
+    def _set_status(self, run_id: str, status: str, finished: str) -> None:
+        with self._writing() as connection:
+            change = update(RunRow).where(RunRow.id == run_id).values(status=status, finished=finished)
+            if cast(CursorResult[Any], connection.execute(change)).rowcount != 1:
+                raise InputError(f"database {self.name} has no run {run_id!r}")
+
+
+def pick(runs: Sequence[Run], run_id: str) -> Run:
+    """Of runs, the newest first: "latest", an id, or the beginning of one. InputError where none or several fit."""
+    if run_id == "latest":
+        return runs[0]
+    fitting = [run for run in runs if run.id == run_id] or [run for run in runs if run.id.startswith(run_id)]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(run.id for run in (fitting or runs)[:5])
+    what = f"several runs begin with {run_id!r}" if fitting else f"no run {run_id!r}; newest"
+    raise InputError(f"{what}: {shown}. `drbench runs list` shows all, 'latest' is the newest")
+
+
+def _id_of(connection: Connection, model: type[Any], row: Mapping[str, Any]) -> int:
+    """The row with this hash, made if need be."""
+    table: Table = model.__table__
+    found = connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar()
+    if found is None:
+        added = connection.execute(insert(table).values(row)).inserted_primary_key
+        found = added[0] if added else 0
+    return int(found)
+
+
+def _fetch(connection: Connection, wanted: query.Query) -> tuple[tuple[str, ...], Sequence[Any]]:
+    result = connection.execute(wanted)
+    return tuple(result.keys()), result.all()
