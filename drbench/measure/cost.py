@@ -111,18 +111,19 @@ def _count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Eval mode without gradients; modes, random numbers and torch's settings are as before afterwards."""
     training = {module: module.training for module in model.modules()}
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    mkldnn, fast_attention = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     with (
         torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []),
-        torch.backends.mkldnn.flags(enabled=False),  # its recurrent layers are one opaque operation
         torch.inference_mode(False),
         torch.no_grad(),
     ):
         try:
             model.eval()
-            torch.backends.mha.set_fastpath_enabled(False)  # a whole layer in one opaque operation
+            torch.backends.mkldnn.enabled = False  # both would run a whole layer, recurrent or attention, as one
+            torch.backends.mha.set_fastpath_enabled(False)  # operation that nobody has a formula for
             yield
         finally:
+            torch.backends.mkldnn.enabled = mkldnn
             torch.backends.mha.set_fastpath_enabled(fast_attention)
             for module, mode in training.items():
                 module.training = mode
