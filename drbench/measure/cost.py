@@ -111,7 +111,8 @@ def _count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Eval mode without gradients; modes, random numbers and torch's settings are as before afterwards."""
     training = {module: module.training for module in model.modules()}
-    mkldnn, fast_attention = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
+    mkldnn: Any = torch.backends.mkldnn
+    settings = mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     with (
         torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []),
         torch.inference_mode(False),
@@ -119,12 +120,12 @@ def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     ):
         try:
             model.eval()
-            torch.backends.mkldnn.enabled = False  # both would run a whole layer, recurrent or attention, as one
+            mkldnn.enabled = False  # both would run a whole layer, recurrent or attention, as one
             torch.backends.mha.set_fastpath_enabled(False)  # operation that nobody has a formula for
             yield
         finally:
-            torch.backends.mkldnn.enabled = mkldnn
-            torch.backends.mha.set_fastpath_enabled(fast_attention)
+            mkldnn.enabled = settings[0]
+            torch.backends.mha.set_fastpath_enabled(settings[1])
             for module, mode in training.items():
                 module.training = mode
 
@@ -199,9 +200,7 @@ class _Walk:
         """A row for each module that multiplies or holds parameters, in the order of definition."""
         counted: set[int] = set()
         closed = [*self.parts, *self.undeclared]
-        for module, name in self.modules.items():
-            if any(_inside(name, other) and name != other for other in closed):
-                continue
+        for module, name in self._open_modules():
             new = {id(p): p.numel() for p in module.parameters(recurse=name in closed) if id(p) not in counted}
             counted |= new.keys()
             executed, params = self.counter.executed.get(name, 0), sum(new.values())
@@ -219,6 +218,15 @@ class _Walk:
                 parts=declared,
             )
 
+    def _open_modules(self) -> Iterator[tuple[nn.Module, str]]:
+        """All but those inside a closed one."""
+        closed = {*self.parts, *self.undeclared}
+        within: str | None = None  # modules come depth first: what is inside a closed one follows it at once
+        for module, name in self.modules.items():
+            if within is None or not _inside(name, within) or name == within:
+                within = name if name in closed else None
+                yield module, name
+
     def _uncounted(self) -> Iterator[str]:
         """What ran an operation without a formula, and what holds a weight matrix but ran nothing that was counted."""
         for owner, operation in self.counter.unknown:
@@ -226,10 +234,10 @@ class _Walk:
         owners = {owner for owner, _ in self.counter.unknown} | {
             owner for owner, n in self.counter.executed.items() if n
         }
-        for module, name in self.modules.items():
+        for module, name in self._open_modules():
             idle = name in self.shapes and not any(_inside(owner, name) for owner in owners)
             weights = [p for p in module.parameters(recurse=False) if sum(size > 1 for size in p.shape) > 1]
-            if idle and weights and not isinstance(module, LOOKUPS_AND_NORMS):
+            if idle and weights and name not in self.parts and not isinstance(module, LOOKUPS_AND_NORMS):
                 yield f"{name or 'the network'} ({type(module).__name__} with weights, no counted operation)"
 
 
