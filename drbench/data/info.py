@@ -1,0 +1,75 @@
+"""What is known about a data set before it is opened: enough to plan a suite. Imports no torch.
+
+The registry names and their loaders are in `drbench.data.sets`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from drbench.errors import InputError, unknown
+from drbench.names import HINT, is_import
+from drbench.records import DataSettings
+
+
+@dataclass(frozen=True)
+class Info:
+    """Of a data set: number of classes, shape (C, H, W) of one network input, whether it is generated."""
+
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    synthetic: bool = False
+
+
+IMAGEFOLDER = "imagefolder"
+IMAGEFOLDER_SIZE = 224
+"""Side of the square an image folder's images are cropped to, in pixels, unless `input_size` says otherwise."""
+
+KNOWN: Mapping[str, Info] = {
+    "shapes": Info(10, (3, 32, 32), synthetic=True),
+    "cifar10": Info(10, (3, 32, 32)),
+    "cifar100": Info(100, (3, 32, 32)),
+    "fashion-mnist": Info(10, (3, 32, 32)),
+}
+NAMES = (*KNOWN, IMAGEFOLDER)
+
+
+def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
+    """Classes and input shape without reading images; only a package.module:callable has to be opened for it.
+
+    `input_size` (or `input_size` among the data set's own arguments) is the side the images are brought to.
+    InputError for an unknown name, or an image folder that is not there.
+    """
+    size = input_size or settings.args.get("input_size")
+    if settings.name in KNOWN:
+        known = KNOWN[settings.name]
+        size = size or known.input_shape[1]
+        return Info(known.num_classes, (known.input_shape[0], size, size), known.synthetic)
+    if settings.name == IMAGEFOLDER:
+        size = size or IMAGEFOLDER_SIZE
+        return Info(len(folder_classes(folder_root(settings.root) / "train")), (3, size, size))
+    if is_import(settings.name):
+        from drbench.data.sets import open_data  # loads torch: nothing less can tell what a callable returns
+
+        splits = open_data(settings, input_size=input_size)
+        return Info(len(splits.classes), splits.input_shape, splits.synthetic)
+    raise unknown("data set", settings.name, NAMES, HINT)
+
+
+def folder_root(root: str | None) -> Path:
+    """The folder of an image folder data set. InputError unless it holds train/ and val/."""
+    if root is None:
+        raise InputError("data set 'imagefolder' needs --data-root DIR, a folder with train/CLASS/* and val/CLASS/*")
+    for part in ("train", "val"):
+        if not (Path(root) / part).is_dir():
+            raise InputError(
+                f"no image folder in {root}: expected {Path(root) / part}/CLASS/*.jpg (train/ and val/ side by side)"
+            )
+    return Path(root)
+
+
+def folder_classes(folder: Path) -> tuple[str, ...]:
+    """Names of the class folders in `folder`, sorted as torchvision's ImageFolder numbers them."""
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))

@@ -1,0 +1,62 @@
+"""The registry of data sets, and the one way to open them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drbench.data.custom import open_custom
+from drbench.data.imagefolder import imagefolder
+from drbench.data.shapes import shapes
+from drbench.data.small import cifar10, cifar100, fashion_mnist
+from drbench.data.splits import Splits
+from drbench.errors import InputError
+from drbench.names import is_import, resolve
+from drbench.records import DataSettings
+
+DATASETS: dict[str, Callable[..., Splits]] = {
+    "shapes": shapes,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "fashion-mnist": fashion_mnist,
+    "imagefolder": imagefolder,
+}
+
+_COMMON = ("root", "download", "val_fraction", "augment", "preprocessing")
+
+
+def open_data(
+    settings: DataSettings,
+    *,
+    input_size: int | None = None,
+    augment: str = "standard",
+    preprocessing: Mapping[str, Any] | None = None,
+) -> Splits:
+    """Open what `settings` names: a registry name or package.module:callable (see `drbench.data.custom`).
+
+    `input_size`: side in pixels of the square inputs wanted; None: the data set's own. `preprocessing`: from the header
+    of saved weights, wins over all else. InputError for an unknown name or argument, and for missing or damaged data.
+    """
+    loader = resolve("data set", settings.name, DATASETS)
+    own = dict(settings.args)
+    if is_import(settings.name):
+        return open_custom(
+            loader, settings, input_size=input_size, preprocessing=dict(preprocessing) if preprocessing else None
+        )
+    taken = inspect.signature(loader).parameters
+    allowed = sorted(set(taken) - set(_COMMON))
+    for name in own:
+        if name not in allowed:
+            raise InputError(f"data set {settings.name!r} takes no argument {name!r}: allowed are {', '.join(allowed)}")
+    common = {
+        "root": settings.root,
+        "download": settings.download,
+        "val_fraction": settings.val_fraction,
+        "augment": augment,
+        "preprocessing": dict(preprocessing) if preprocessing else None,
+    }
+    own.update({name: value for name, value in common.items() if name in taken})
+    if input_size is not None:
+        own["input_size"] = input_size
+    return loader(**own)

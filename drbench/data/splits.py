@@ -1,0 +1,91 @@
+"""An opened data set, and how validation images are held out of its training part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from drbench.errors import InputError
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""(N, C, H, W) uint8 or float -> the same shape and dtype, every image changed on its own by draws of the generator."""
+
+VAL_SEED = 20200327
+"""Which images are held out; a constant, so that every variant, seed and machine holds out the same ones."""
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images in memory: `images` (N, C, H, W) uint8, `labels` (N,) int64. Batches are taken by one indexing."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, opened: three torch Datasets of (image, label), and what a result has to say about them.
+
+    Images are (C, H, W) tensors, uint8 or float in [0, 1], or PIL images; labels count from 0 in the order of
+    `classes`. `val` holds the images `val_indices` of the whole training set, and is None where nothing is held out.
+    `preprocessing` is what stands between an image and the network (see `drbench.data.preprocess`), plain enough for
+    JSON. `augment` works on batches of training images before that. `digest` is a SHA-256 over the data.
+    """
+
+    name: str
+    train: Dataset[Any]
+    val: Dataset[Any] | None
+    test: Dataset[Any]
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    preprocessing: Mapping[str, Any]
+    digest: str
+    synthetic: bool = False
+    val_indices: tuple[int, ...] = ()
+    augment: Augment | None = None
+
+
+def hold_out(labels: Sequence[int] | npt.NDArray[np.integer[Any]], fraction: float) -> tuple[list[int], list[int]]:
+    """Indices that stay in train and indices held out for validation, both ascending.
+
+    The same share of every class, rounded; a class of at least two images keeps one on each side if `fraction` > 0.
+    Depends on the labels, the fraction and VAL_SEED alone.
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"val_fraction {fraction!r} is not allowed: at least 0 and below 1, as in 0.1")
+    labels = np.asarray(labels)
+    # Ranks of uniform draws instead of Generator.permutation: numpy keeps PCG64's doubles stable between releases, but
+    # not its shuffling.
+    draws = np.random.Generator(np.random.PCG64(VAL_SEED)).random(len(labels))
+    held: list[int] = []
+    if fraction > 0:
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+            held += members[np.argsort(draws[members], kind="stable")[:count]].tolist()
+    kept = np.ones(len(labels), dtype=bool)
+    kept[held] = False
+    return np.flatnonzero(kept).tolist(), sorted(held)
+
+
+def array_digest(*arrays: npt.NDArray[Any]) -> str:
+    """SHA-256 over shapes, dtypes and contents."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
