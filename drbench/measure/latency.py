@@ -1,0 +1,153 @@
+"""Inference time of several functions, in alternation in one process, so that every ratio between them is paired.
+
+One round runs each function once. The order is turned from round to round (AB, BA, BA, AB, ...): each function comes
+first, last, and after each other one equally often, and a machine that slows down for a while slows all of them down.
+Raw times are kept; `drbench.statistics` sums them up.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from drbench.errors import FailedError, InputError
+from drbench.records import LatencySettings
+
+Function = Callable[[], object]
+
+
+def measure(
+    functions: Mapping[str, Function],
+    settings: LatencySettings,
+    *,
+    synchronize: Callable[[], object] | None = None,
+    on_round: Callable[[int, float], object] | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """Seconds per call of each function, one sample a round, the same rounds for all.
+
+    `warmup_runs` rounds are thrown away. Then rounds go on until there are `min_runs` of them and they have taken
+    `min_seconds` per function, or until `max_seconds` have passed since the start (at least one round is kept). They
+    run in inference mode, with `settings.threads`, and without garbage collection.
+
+    Args:
+        functions: name -> a call that takes nothing; what it returns is thrown away.
+        settings: see LatencySettings.
+        synchronize: waits until the device is done, before and after each call; the default is that of
+            `settings.device`, nothing on a CPU.
+        on_round: called between rounds with the rounds kept so far and the seconds since the start.
+
+    Raises:
+        InputError: for settings that make no sense.
+        FailedError: names the function that raised, and what it raised.
+    """
+    _check(functions, settings)
+    wait = synchronize or _synchronize(settings)
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    names = list(functions)
+    with settings_context(settings), torch.inference_mode(), _no_collection():
+        start = time.perf_counter()
+        for number in range(settings.warmup_runs):
+            for name in order(names, number):
+                _timed(name, functions[name], wait)
+            if time.perf_counter() - start > settings.max_seconds:
+                break
+        timed = 0.0
+        for number in itertools.count():
+            for name in order(names, number):
+                seconds = _timed(name, functions[name], wait)
+                samples[name].append(seconds)
+                timed += seconds
+            elapsed = time.perf_counter() - start
+            if on_round is not None:
+                on_round(number + 1, elapsed)
+            enough = number + 1 >= settings.min_runs and timed >= settings.min_seconds * len(names)
+            if enough or elapsed >= settings.max_seconds:
+                break
+    return {name: tuple(values) for name, values in samples.items()}
+
+
+def order(names: Sequence[str], round_number: int) -> list[str]:
+    """Who runs when in this round: every second round backwards, and after each such pair the next one begins."""
+    start = (round_number // 2) % len(names)
+    turned = [*names[start:], *names[:start]]
+    return turned[::-1] if round_number % 2 else turned
+
+
+@contextmanager
+def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
+    """Within it `settings.threads` holds; gives what a time depends on, to be recorded beside it."""
+    device = device_of(settings)
+    before = torch.get_num_threads()
+    try:
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        yield {
+            "threads": torch.get_num_threads(),
+            "dtype": settings.dtype,
+            "device": str(device),
+            "channels_last": settings.channels_last,
+        }
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def device_of(settings: LatencySettings) -> torch.device:
+    """The device meant: "auto" is this machine's accelerator, else its CPU. InputError for one that is not there."""
+    if settings.device == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(settings.device)
+    except RuntimeError as error:
+        raise InputError(f"device {settings.device!r} is none: use auto, cpu, or cuda, cuda:1, mps, ...") from error
+    available = torch.accelerator.current_accelerator(check_available=True)
+    if device.type not in ("cpu", available.type if available else "cpu"):
+        raise InputError(f"device {settings.device!r} is not on this machine: use {available or 'cpu'} or auto")
+    return device
+
+
+def _synchronize(settings: LatencySettings) -> Callable[[], object]:
+    device = device_of(settings)
+    if device.type == "cpu":
+        return lambda: None
+    return lambda: torch.accelerator.synchronize(device)
+
+
+def _timed(name: str, function: Function, wait: Callable[[], object]) -> float:
+    try:
+        wait()
+        start = time.perf_counter_ns()
+        function()
+        wait()
+        return (time.perf_counter_ns() - start) / 1e9
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise FailedError(f"{name} failed while it was timed: {type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage is collected before, not during; it would hit whichever function happens to be running."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check(functions: Mapping[str, Function], settings: LatencySettings) -> None:
+    if not functions:
+        raise InputError("nothing to time: give at least one function")
+    for field, least in (("warmup_runs", 0), ("min_runs", 1), ("min_seconds", 0), ("max_seconds", 0), ("threads", 1)):
+        value = getattr(settings, field)
+        if value is not None and not value >= least:
+            raise InputError(f"latency {field} {value!r} must be at least {least}")
