@@ -1,0 +1,159 @@
+"""Where something was measured, and with which code. Never fails: what cannot be found out is left empty.
+
+Loads no torch of its own: the version comes from the package's metadata, the GPU from its driver's own tool.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from drbench.records import Code, Machine
+
+AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+AVX2 = {"avx2", "fma"}
+
+
+def machine() -> Machine:
+    """This machine. `cores` are physical ones; `threads` and `memory_bytes` what this process may use of it."""
+    gpu, gpu_memory, driver = _gpu()
+    return Machine(
+        hostname=socket.gethostname(),
+        os=_operating_system(),
+        cpu=_cpu(),
+        cores=psutil.cpu_count(logical=False) or psutil.cpu_count() or 0,
+        threads=_threads(),
+        memory_bytes=_memory(),
+        gpu=gpu,
+        gpu_memory_bytes=gpu_memory,
+        driver=driver,
+        python=platform.python_version(),
+        torch=_version("torch"),
+        cpu_capability=_capability(),
+    )
+
+
+def code(directory: Path | None = None) -> Code:
+    """drbench's version; and the repository around `directory` (the current one), its commit and whether it differs.
+
+    `dirty` looks at tracked files only: results and weights that lie about do not make code another one, and the sources
+    of a user's own callables are part of their variant's hash.
+    """
+    where = directory or Path.cwd()
+    top = _git(where, "rev-parse", "--show-toplevel")
+    if not top:
+        return Code(drbench=_version("drbench"))
+    remote = _git(where, "remote", "get-url", "origin")
+    return Code(
+        drbench=_version("drbench"),
+        repository=without_secrets(remote) or Path(top).name,
+        commit=_git(where, "rev-parse", "--verify", "HEAD"),
+        dirty=bool(_git(where, "status", "--porcelain", "--untracked-files=no")),
+    )
+
+
+def without_secrets(url: str) -> str:
+    """A remote's address without user and password: a store is handed around."""
+    return re.sub(r"^(\w[\w+.-]*://)[^/@]*@", r"\1", url)
+
+
+def _run(*command: str, directory: Path | None = None) -> str:
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return ""
+    return done.stdout.strip()
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    return _run("git", "--no-optional-locks", *arguments, directory=directory)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _operating_system() -> str:
+    if sys.platform == "linux":
+        try:
+            name = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+        except OSError:
+            name = "Linux"
+        return f"{name}, kernel {platform.release()}"
+    return f"{platform.system()} {platform.release()}"
+
+
+def _cpu() -> str:
+    """The model's name: Linux on x86 and some others, then macOS, then what the platform says (Windows)."""
+    found = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    if found:
+        return found[1].strip()
+    if sys.platform == "darwin":
+        return _run("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
+    name = re.search(r"^Model name:\s*(.+)$", _run("lscpu"), re.MULTILINE) if sys.platform == "linux" else None
+    return name[1].strip() if name else platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    """Logical CPUs this process may run on, and no more than a container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    if quota.isdigit() and period.strip().isdigit():
+        allowed = min(allowed, max(1, round(int(quota) / int(period))))
+    return allowed
+
+
+def _memory() -> int:
+    """Bytes, and no more than a container's limit (cgroup 2, then 1)."""
+    total = int(psutil.virtual_memory().total)
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        limit = _read(path).strip()
+        if limit.isdigit():
+            return min(total, int(limit))
+    return total
+
+
+def _gpu() -> tuple[str, int, str]:
+    """Model, bytes and driver of the first visible GPU: of NVIDIA's from its own tool, others if torch is loaded."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if visible in ("", "-1"):
+        return "", 0, ""
+    query = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    fields = [field.strip() for field in _run("nvidia-smi", f"--id={visible}", *query).split("\n")[0].split(",")]
+    if len(fields) == 3 and fields[1].isdigit():
+        return fields[0], int(fields[1]) << 20, fields[2]
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return "", 0, ""
+    about = torch.cuda.get_device_properties(0)
+    return about.name, about.total_memory, torch.version.hip or torch.version.cuda or ""
+
+
+def _capability() -> str:
+    """The vector instructions that torch's CPU kernels are chosen by, in its own words; x86 only until it is loaded."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return str(torch.backends.cpu.get_cpu_capability())
+    flags = re.search(r"^flags\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    if flags is None:
+        return ""
+    have = set(flags[1].split())
+    return "AVX512" if have >= AVX512 | AVX2 else "AVX2" if have >= AVX2 else "DEFAULT"
