@@ -1,7 +1,7 @@
 """Inference time of several functions, in alternation in one process, so that every ratio between them is paired.
 
-One round runs each function once. The order is turned from round to round (AB, BA, BA, AB, ...): each function comes
-first, last, and after each other one equally often, and a machine that slows down for a while slows all of them down.
+One round runs each function once. The order is turned from round to round (AB, BA, BA, AB, ...), so that each function
+comes equally often in each place, and a machine that slows down for a while slows all of them down.
 Raw times are kept; `drbench.statistics` sums them up.
 """
 

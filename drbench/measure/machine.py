@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -36,7 +37,7 @@ def machine() -> Machine:
         gpu_memory_bytes=gpu_memory,
         driver=driver,
         python=platform.python_version(),
-        torch=_version("torch"),
+        torch=_torch_version(),
         cpu_capability=_capability(),
     )
 
@@ -44,8 +45,8 @@ def machine() -> Machine:
 def code(directory: Path | None = None) -> Code:
     """drbench's version; and the repository around `directory` (the current one), its commit and whether it differs.
 
-    `dirty` looks at tracked files only: results and weights that lie about do not make code another one, and the sources
-    of a user's own callables are part of their variant's hash.
+    `dirty` looks at tracked files only: results and weights that lie about do not make code another one, and the
+    sources of a user's own callables are part of their variant's hash.
     """
     where = directory or Path.cwd()
     top = _git(where, "rev-parse", "--show-toplevel")
@@ -82,6 +83,16 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _torch_version() -> str:
+    """With the build (+cpu, +cu130) that the package's metadata leave out."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return ""
+    text = _read(str(Path(found.origin).with_name("version.py")))
+    version = re.search(r"^__version__ *= *['\"](.+)['\"]", text, re.MULTILINE)
+    return version[1] if version else _version("torch")
 
 
 def _read(path: str) -> str:
