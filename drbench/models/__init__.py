@@ -1,1 +1,26 @@
-"""models."""
+"""Models: networks by name, which of their convolutions are replaced, and files that hold the result."""
+
+from __future__ import annotations
+
+from drbench.models.architectures import ARCHITECTURES, Architecture
+from drbench.models.convert import Conversion, Replacement, convert
+from drbench.models.create import build, create_model
+from drbench.models.files import load_model, read_header, save_model
+from drbench.models.match import match_width
+from drbench.models.recipes import RECIPES, Recipe
+
+__all__ = [
+    "ARCHITECTURES",
+    "RECIPES",
+    "Architecture",
+    "Conversion",
+    "Recipe",
+    "Replacement",
+    "build",
+    "convert",
+    "create_model",
+    "load_model",
+    "match_width",
+    "read_header",
+    "save_model",
+]

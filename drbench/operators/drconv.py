@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from drbench.errors import InputError
-from drbench.operators.generators import GENERATORS
+from drbench.operators.generators import GENERATORS, INITIALISATIONS
 from drbench.operators.geometry import Geometry, Pair, check_channels, pair, whole
 from drbench.operators.guide import GuideConv2d, fit
 
@@ -31,7 +31,7 @@ class DRConv2d(nn.Module):
         generator: 'experts' (the authors' released code) or 'grouped' (the paper's text).
         guide_kernel_size: kernel of the layer's own guide; None is the layer's own kernel size.
         own_guide: False for a layer that always gets its guide handed in, and then holds none.
-        initialisation: of generator 'experts': 'conv' (the output variance of nn.Conv2d) or 'released'.
+        initialisation: of the bank: 'conv' (the output variance of nn.Conv2d) or 'released'; unused by 'grouped'.
 
     Raises:
         ValueError: for a wrong argument, by its name.
@@ -68,11 +68,10 @@ class DRConv2d(nn.Module):
         if generator not in GENERATORS:
             raise InputError(f"generator: got {generator!r}, allowed are {', '.join(GENERATORS)}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        options: dict[str, Any] = {}
-        if generator == "experts":
-            options = {"experts": whole("experts", experts), "initialisation": initialisation}
-        elif initialisation != "conv":
-            raise InputError(f"initialisation: got {initialisation!r}, generator {generator!r} allows 'conv' only")
+        if initialisation not in INITIALISATIONS:
+            raise InputError(f"initialisation: got {initialisation!r}, allowed are {', '.join(INITIALISATIONS)}")
+        bank = {"experts": whole("experts", experts), "initialisation": initialisation}
+        options = bank if generator == "experts" else {}
         shape = (out_channels, in_channels // groups, *self.geometry.kernel_size)
         self.generator = GENERATORS[generator](in_channels, shape, regions, **options, **factory)
         guide_kernel = pair("guide_kernel_size", guide_kernel_size or self.geometry.kernel_size, 1)

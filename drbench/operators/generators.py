@@ -18,8 +18,6 @@ from drbench_kernels import expert_region_conv2d, region_conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from drbench.errors import InputError
-
 INITIALISATIONS = ("conv", "released")
 
 
@@ -40,8 +38,6 @@ class ExpertGenerator(nn.Module):
         **factory: Any,
     ) -> None:
         super().__init__()
-        if initialisation not in INITIALISATIONS:
-            raise InputError(f"initialisation: got {initialisation!r}, allowed are {', '.join(INITIALISATIONS)}")
         self.regions = regions
         self.experts = experts
         self.initialisation = initialisation

@@ -1,0 +1,195 @@
+"""The networks, by name; their definitions are torchvision's and timm's wherever those build them.
+
+Names are those of the published figures. Any width between and beyond the published ones can be built.
+MobileNetV2: Sandler et al., https://arxiv.org/abs/1801.04381. MobileNetV3: Howard et al.,
+https://arxiv.org/abs/1905.02244. MobileNetV4: Qin et al., https://arxiv.org/abs/2404.10518. ShuffleNetV2: Ma et al.,
+https://arxiv.org/abs/1807.11164.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from timm.models.mobilenetv3 import _gen_mobilenet_v4
+from torch import nn
+from torchvision.models.mobilenetv2 import MobileNetV2  # type: ignore[import-untyped]
+from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf  # type: ignore[import-untyped]
+from torchvision.models.shufflenetv2 import ShuffleNetV2  # type: ignore[import-untyped]
+
+from drbench.errors import InputError
+from drbench.models import stem
+from drbench.models.mobilenet_v1 import MobileNetV1
+from drbench.models.widths import between, divisible
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of a family at a published width.
+
+    `make(num_classes=, width=, divisor=, **args)` builds it. `strided` names the stem's modules with stride 2 in the
+    order in which a small-input stem takes their stride away; `first` is the convolution that sees the image.
+    `fine_divisor` is the finest rounding of channels the family can be built with (`divisor`: as published).
+    """
+
+    name: str
+    family: str
+    width: float
+    make: Callable[..., nn.Module]
+    strided: tuple[str, ...]
+    first: str
+    divisor: int = 8
+    fine_divisor: int = 1
+
+    @property
+    def stem_stride(self) -> int:
+        """Total stride of the stem as published."""
+        return 1 << len(self.strided)
+
+    def build(
+        self,
+        *,
+        num_classes: int = 1000,
+        width: float | None = None,
+        divisor: int | None = None,
+        stem_stride: int | None = None,
+        in_channels: int = 3,
+        **architecture_args: Any,
+    ) -> nn.Module:
+        """The plain network. None is as published; InputError names an argument that is wrong."""
+        if num_classes < 1:
+            raise InputError(f"num_classes: got {num_classes!r}, allowed is 1 or more")
+        if width is not None and not 0 < width < 100:
+            raise InputError(f"width: got {width!r}, allowed is a multiplier above 0 and below 100")
+        try:
+            model = self.make(
+                num_classes=num_classes,
+                width=self.width if width is None else width,
+                divisor=self.divisor if divisor is None else divisor,
+                **architecture_args,
+            )
+        except TypeError as error:
+            raise InputError(f"architecture_args {dict(architecture_args)!r} of {self.name}: {error}") from error
+        if stem_stride is not None:
+            stem.set_stride(model, self.strided, stem_stride)
+        stem.set_channels(model, self.first, in_channels)
+        return model
+
+
+def _mobilenet_v1(num_classes: int, width: float, divisor: int, *, dropout: float = 0.001) -> nn.Module:
+    return MobileNetV1(num_classes, width, divisor, dropout)
+
+
+def _mobilenet_v2(num_classes: int, width: float, divisor: int, *, dropout: float = 0.2) -> nn.Module:
+    model: nn.Module = MobileNetV2(num_classes, width, round_nearest=divisor, dropout=dropout)
+    return model
+
+
+def _mobilenet_v3(size: str, num_classes: int, width: float, divisor: int, *, dropout: float = 0.2) -> nn.Module:
+    """As the paper's own code scales it, which torchvision's width_mult does not follow below width 1.
+
+    There the inner channels are a factor of the block's rounded input, and the layer after the pooling never shrinks.
+    """
+    settings, last = _mobilenet_v3_conf(f"mobilenet_v3_{size}", width_mult=1.0)
+    scaled = []
+    for setting in settings:
+        block = copy.copy(setting)
+        block.input_channels = divisible(setting.input_channels * width, divisor)
+        block.out_channels = divisible(setting.out_channels * width, divisor)
+        ratio = setting.expanded_channels / setting.input_channels
+        block.expanded_channels = divisible(block.input_channels * ratio, divisor)
+        scaled.append(block)
+    last_channels = divisible(last * max(1.0, width), divisor)
+    model: nn.Module = MobileNetV3(scaled, last_channels, num_classes, dropout=dropout)
+    return model
+
+
+def _mobilenet_v4(size: str, num_classes: int, width: float, divisor: int, **args: Any) -> nn.Module:
+    if divisor != 8:
+        raise InputError(f"divisor: got {divisor}, timm builds MobileNetV4 with channels in multiples of 8")
+    return _gen_mobilenet_v4(f"mobilenetv4_conv_{size}", width, num_classes=num_classes, **args)
+
+
+_SHUFFLENET_CHANNELS = ((0.5, 48), (1.0, 116), (1.5, 176), (2.0, 244))
+_SHUFFLENET_LAST = ((1.5, 1024), (2.0, 2048))
+
+
+def _shufflenet_v2(num_classes: int, width: float, divisor: int) -> nn.Module:
+    """Channels of other widths lie on the line between the published ones, which follow no multiplier."""
+    if divisor % 2:
+        raise InputError(f"divisor: got {divisor}, ShuffleNetV2 splits its channels in two: allowed are even ones")
+    second = between(_SHUFFLENET_CHANNELS, width)
+    stages = [max(divisor, round(factor * second / divisor) * divisor) for factor in (1, 2, 4)]
+    last = 1024 if width <= 1.5 else round(between(_SHUFFLENET_LAST, width))
+    model: nn.Module = ShuffleNetV2([4, 8, 4], [24, *stages, last], num_classes)
+    return model
+
+
+_MOBILENET: dict[str, Any] = {"strided": ("features.0.0",), "first": "features.0.0"}
+_SHUFFLENET: dict[str, Any] = {"strided": ("maxpool", "conv1.0"), "first": "conv1.0", "divisor": 2, "fine_divisor": 2}
+_TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem", "fine_divisor": 8}
+
+_ALL = (
+    *(
+        Architecture(f"mobilenet_v1_{w:.2f}", "mobilenet_v1", w, _mobilenet_v1, **_MOBILENET)
+        for w in (0.25, 0.5, 0.75, 1)
+    ),
+    *(
+        Architecture(f"mobilenet_v2_{w:.2f}", "mobilenet_v2", w, _mobilenet_v2, **_MOBILENET)
+        for w in (0.35, 0.5, 0.75, 1.0, 1.4)
+    ),
+    *(
+        Architecture(
+            f"mobilenet_v3_{size}_{w:.2f}", f"mobilenet_v3_{size}", w, partial(_mobilenet_v3, size), **_MOBILENET
+        )
+        for size in ("small", "large")
+        for w in (0.75, 1.0)
+    ),
+    *(
+        Architecture(f"mobilenetv4_conv_{size}", f"mobilenetv4_conv_{size}", 1.0, partial(_mobilenet_v4, size), **_TIMM)
+        for size in ("small", "medium", "large")
+    ),
+    *(
+        Architecture(
+            f"shufflenet_v2_x{f'{w:.1f}'.replace('.', '_')}", "shufflenet_v2", w, _shufflenet_v2, **_SHUFFLENET
+        )
+        for w in (0.5, 1.0, 1.5, 2.0)
+    ),
+)
+
+ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
+
+
+def build_own(name: str, factory: Callable[..., Any], wanted: Mapping[str, Any], args: Mapping[str, Any]) -> nn.Module:
+    """A network from a user's callable.
+
+    `args` are passed as they are; of `wanted` (num_classes, width, stem_stride, in_channels) those that the callable
+    accepts by name. InputError when a width or stem stride is asked for that it does not accept.
+    """
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin without a signature: give it what the user gave
+        parameters = {}  # type: ignore[assignment]
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    passed = {
+        key: value for key, value in wanted.items() if value is not None and key in parameters and key not in args
+    }
+    for key in ("width", "stem_stride"):
+        if wanted.get(key) is not None and key not in parameters:
+            raise InputError(f"{key}: got {wanted[key]!r}, but {name!r} has no argument {key!r} to take it")
+    unknown = [key for key in args if key not in parameters]
+    if unknown and parameters and not open_ended:
+        raise InputError(
+            f"architecture_args: {name!r} has no argument {unknown[0]!r}, allowed are {', '.join(parameters)}"
+        )
+    try:
+        model = factory(**passed, **args)
+    except Exception as error:  # whatever a user's code raises is the user's to mend, in one line
+        raise InputError(f"architecture {name!r} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"architecture {name!r} made a {type(model).__name__}, allowed is a torch.nn.Module")
+    return model

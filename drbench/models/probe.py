@@ -1,0 +1,98 @@
+"""A dummy input through a network, to see that the shapes inside and behind are what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drbench.errors import InputError
+
+SIDES = (64, 224, 32, 28)
+"""Image sizes to try where none is given."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Output shapes of the whole network, and of single layers that ran, for an input of `input_shape`."""
+
+    input_shape: tuple[int, int, int]
+    output: Any
+    layers: dict[str, tuple[int, ...]]
+
+
+def shapes(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int] | None) -> Shapes:
+    """Run zeros through the network in evaluation mode; weights, statistics and random state stay as they are.
+
+    InputError if it fails, for a given `input_shape` or for all usual ones.
+    """
+    failure: Exception | None = None
+    for shape in [input_shape] if input_shape else _usual(model):
+        if len(shape) != 3 or min(shape) < 1:
+            raise InputError(f"input_shape: got {shape!r}, allowed is (channels, height, width)")
+        try:
+            return _run(model, layers, shape)
+        except Exception as error:  # whatever a network raises; the first one says most
+            failure = failure or error
+    reason = str(failure).strip().splitlines()
+    raise InputError(
+        f"input_shape: {type(model).__name__} can't run on {input_shape or 'any usual size'} "
+        f"({type(failure).__name__}: {reason[0] if reason else ''}); give the (channels, height, width) that it takes"
+    ) from failure
+
+
+def compare(before: Shapes, after: Shapes, operator: str) -> None:
+    """InputError naming the first layer whose output changed its shape, or the network's output."""
+    for name, shape in before.layers.items():
+        if after.layers.get(name) != shape:
+            raise InputError(f"operator {operator!r} in place of {name!r} gives {after.layers.get(name)}, not {shape}")
+    if before.output != after.output:
+        raise InputError(f"operator {operator!r}: the network now gives {after.output}, not {before.output}")
+
+
+def _usual(model: nn.Module) -> Iterator[tuple[int, int, int]]:
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    return ((channels, side, side) for side in SIDES)
+
+
+def _run(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int]) -> Shapes:
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    dummy = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
+    seen: dict[str, tuple[int, ...]] = {}
+    with ExitStack() as stack:
+        stack.enter_context(_evaluating(model))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        for name in layers:
+
+            def note(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
+                seen[name] = tuple(output.shape) if isinstance(output, Tensor) else ()
+
+            stack.callback(model.get_submodule(name).register_forward_hook(note).remove)
+        output = model(dummy)
+    return Shapes(input_shape, _shape(output), seen)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _shape(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return tuple(output.shape)
+    if isinstance(output, dict):
+        return {key: _shape(value) for key, value in output.items()}
+    if isinstance(output, (tuple, list)):
+        return [_shape(value) for value in output]
+    return type(output).__name__
