@@ -64,12 +64,12 @@ def imagefolder(
     )
 
 
-class Folder(ImageFolder):
+class Folder(ImageFolder):  # type: ignore[misc]
     """torchvision's ImageFolder, naming the file that cannot be decoded."""
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         try:
-            return super().__getitem__(index)
+            return super().__getitem__(index)  # type: ignore[no-any-return]
         except (OSError, SyntaxError, ValueError) as error:  # all of them raised by PIL for damaged files
             raise InputError(f"{self.samples[index][0]} cannot be decoded: {error}; mend or remove it") from error
 

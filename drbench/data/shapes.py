@@ -4,7 +4,7 @@ Synthetic, made to try the benchmark out in seconds without a download; no evide
 
 One large figure of five kinds lies in one of the four quadrants; the class is its kind and whether it lies in the upper
 or the lower half. So neither the figure alone nor the place alone tells more than part of it. Small figures of random
-kinds in the other quadrants, random colours that may come close to the background's, and noise stand in the way.
+kinds in the other quadrants, contrasts down to a twentieth of full scale, and noise stand in the way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KINDS: dict[str, Callable[[Array, Array], npt.NDArray[np.bool_]]] = {
     "triangle": lambda x, y: (y <= 0.8) & (2.0 * abs(x) <= y + 1.1),
 }
 CLASSES = tuple(f"{kind}-{half}" for kind in KINDS for half in ("above", "below"))
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+MEAN, STD = (0.3, 0.3, 0.3), (0.2, 0.2, 0.2)
 
 
 def shapes(
@@ -42,7 +42,7 @@ def shapes(
     test: int = 500,
     size: int = 32,
     seed: int = 0,
-    noise: float = 0.1,
+    noise: float = 0.2,
     val_fraction: float = 0.1,
     augment: str = "standard",
     input_size: int | None = None,
@@ -85,7 +85,7 @@ def draw(count: int, size: int, seed: int, noise: float) -> tuple[npt.NDArray[np
     labels = (random(count) * len(CLASSES)).astype(np.int64)
     kind, below = labels // 2, labels % 2
     right = (random(count) < 0.5).astype(np.int64)
-    background = 0.2 + 0.6 * random((count, 3, 1, 1))
+    background = 0.1 + 0.35 * random((count, 3, 1, 1))
     images = background + np.zeros((count, 3, size, size))
     half = size / 2
     for column in (0, 1):
@@ -96,8 +96,7 @@ def draw(count: int, size: int, seed: int, noise: float) -> tuple[npt.NDArray[np
             room = half - 2 * radius  # how far the centre may move and the figure stay in its quadrant
             x0 = column * half + radius + room * random(count)
             y0 = row * half + radius + room * random(count)
-            # At least 0.2 away from the background in every channel, to either side.
-            contrast = (0.2 + 0.3 * random((count, 3, 1, 1))) * np.where(random((count, 3, 1, 1)) < 0.5, -1, 1)
+            contrast = 0.05 + 0.35 * random((count, 3, 1, 1))
             inside = _figures(kinds, x0, y0, radius, size)
             images = np.where(inside[:, None], background + contrast, images)
     images += noise * (2 * random((count, 3, size, size)) - 1)
