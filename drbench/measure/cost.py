@@ -269,13 +269,20 @@ def _declared(module: nn.Module, name: str, inputs: Sequence[Any]) -> dict[str, 
 
 
 def _undeclared(model: nn.Module) -> tuple[str, ...]:
-    """Replaced convolutions whose operator has no `cost`, unless torch.nn's own modules are all it is made of."""
-    replaced = getattr(getattr(model, "conversion", None), "replaced", ())
+    """Replaced convolutions whose operator has no `cost`, unless torch.nn's own modules are all it is made of.
+
+    `model.conversion` is what drbench.convert leaves there; `before`, if any, is an earlier one.
+    """
     modules = dict(model.named_modules())
-    found = [name for name in map(str, replaced) if name in modules]
+    found: dict[str, None] = {}
+    conversion = getattr(model, "conversion", None)
+    while conversion is not None:
+        found |= dict.fromkeys(replacement.name for replacement in conversion.replacements)
+        conversion = conversion.before
     return tuple(
         name
         for name in found
-        if not callable(getattr(modules[name], "cost", None))
+        if name in modules
+        and not callable(getattr(modules[name], "cost", None))
         and not all(type(module).__module__.startswith("torch.nn.") for module in modules[name].modules())
     )
