@@ -41,7 +41,9 @@ class ExpertGenerator(nn.Module):
         self.regions = regions
         self.experts = experts
         self.initialisation = initialisation
-        self.bank = nn.Parameter(torch.empty((experts, *filter_shape), **factory))
+        self.filter_shape = filter_shape
+        # a filter's inputs in one dimension: five would break network.to(memory_format=torch.channels_last)
+        self.bank = nn.Parameter(torch.empty(experts, filter_shape[0], math.prod(filter_shape[1:]), **factory))
         self.routing = nn.Linear(in_channels, regions * experts, **factory)
         self.reset_parameters()
 
@@ -49,7 +51,7 @@ class ExpertGenerator(nn.Module):
         """Draw afresh: routing N(0, 0.01), so that all coefficients start near 1/K."""
         # K experts at 1/K each add up to 1/K of one expert's variance, nn.Conv2d's is 1/(3 fan_in): bound^2 = K/fan_in
         squared = 6.0 if self.initialisation == "released" else float(self.experts)
-        bound = math.sqrt(squared / math.prod(self.bank.shape[2:]))
+        bound = math.sqrt(squared / self.bank.shape[2])
         nn.init.uniform_(self.bank, -bound, bound)
         nn.init.normal_(self.routing.weight, 0.0, 0.01)
         nn.init.zeros_(self.routing.bias)
@@ -60,7 +62,7 @@ class ExpertGenerator(nn.Module):
         nn.init.zeros_(self.routing.weight)
         nn.init.zeros_(self.routing.bias)
         noise = torch.randn_like(self.bank) * weight.std(correction=0).to(self.bank)
-        self.bank.copy_(weight.to(self.bank) + noise - noise.mean(0))
+        self.bank.copy_(weight.to(self.bank).flatten(1) + noise - noise.mean(0))
 
     def forward(self, input: Tensor) -> Tensor:
         """Coefficients (N,m,K) for an input (N,C,H,W)."""
@@ -69,7 +71,8 @@ class ExpertGenerator(nn.Module):
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""
-        return expert_region_conv2d(input, self.bank.to(input.dtype), made.to(input.dtype), guide, bias, **windows)
+        experts = self.bank.to(input.dtype).unflatten(2, self.filter_shape[1:])
+        return expert_region_conv2d(input, experts, made.to(input.dtype), guide, bias, **windows)
 
     def cost(self) -> dict[str, int]:
         """Multiply-adds per sample."""
@@ -96,7 +99,7 @@ class GroupedGenerator(nn.Module):
         per_region = filter_shape[0] * filter_shape[1]
         self.basis = nn.Conv2d(regions * regions, regions * per_region, 1, groups=regions, bias=False, **factory)
         # the basis convolution's bias, one value for each place of the kernel, so that any filter can be preserved
-        self.offset = nn.Parameter(torch.empty((regions, *filter_shape), **factory))
+        self.offset = nn.Parameter(torch.empty(regions, filter_shape[0], math.prod(filter_shape[1:]), **factory))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -111,13 +114,13 @@ class GroupedGenerator(nn.Module):
     def preserve_(self, weight: Tensor) -> None:
         """Make every region's filter `weight` (O,C/groups,kh,kw): nothing from the basis, all from its bias."""
         nn.init.zeros_(self.basis.weight)
-        self.offset.copy_(weight)
+        self.offset.copy_(weight.flatten(1))
 
     def forward(self, input: Tensor) -> Tensor:
         """Filters (N,m,O,C/groups,kh,kw) for an input (N,C,H,W)."""
         pooled = F.adaptive_avg_pool2d(input, self.filter_shape[2:])
         made: Tensor = self.basis(torch.sigmoid(self.routing(pooled)))
-        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset
+        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset.unflatten(2, self.filter_shape[1:])
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""
