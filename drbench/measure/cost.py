@@ -159,6 +159,7 @@ class _Walk:
 
     def _enter(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         name = self.modules[module]
+        self.running.append(name)
         if self.closed_at is None:
             self.counter.owner = name
             declares = callable(getattr(module, "cost", None))
@@ -168,12 +169,11 @@ class _Walk:
                     parts[part] = parts.get(part, 0) + madds
             if declares or name in self.undeclared:
                 self.closed_at = len(self.running)
-        self.running.append(name)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        name = self.running.pop()
         if self.closed_at == len(self.running):
             self.closed_at = None
+        name = self.running.pop()
         if self.closed_at is None and self.running:
             self.counter.owner = self.running[-1]
         tensor = _first_tensor(output)
