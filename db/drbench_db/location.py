@@ -60,36 +60,49 @@ def timeout_seconds() -> float:
         raise InputError(f"DRBENCH_DB_TIMEOUT={given!r} is no number of seconds") from None
 
 
-def open_engine(location: Location, *, write: bool) -> Engine:
+@dataclass(frozen=True)
+class Opened:
+    """An engine, and how its database was opened. `immutable`: without locks, as a file that nobody writes."""
+
+    engine: Engine
+    write: bool
+    immutable: bool = False
+
+
+def connect(location: Location, *, write: bool) -> Opened:
     """An engine whose connections never write unless `write`. Nothing is created or migrated here."""
     if location.path is None:
-        return _server_engine(location)
-    uri = _sqlite_uri(location.path, location.shown, write=write)
+        return Opened(_server_engine(location), write)
+    path = location.path
+    _check_file(path, location.shown, write=write)
+    immutable = not write and is_immutable(path)
+    mode = "mode=rwc" if write else "mode=ro&immutable=1" if immutable else "mode=ro"
+    uri = f"{path.absolute().as_uri()}?{mode}"
     wait = timeout_seconds()
 
-    def connect() -> sqlite3.Connection:
+    def open_file() -> sqlite3.Connection:
         with translated(location.shown):
             connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA foreign_keys=ON")
             if write:
-                _journal(connection, location.path)
+                _set_journal(connection, "delete" if is_network(path.parent) else "wal")
             return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool if write else NullPool)
+    engine = create_engine("sqlite://", creator=open_file, poolclass=QueuePool if write else NullPool)
     # The driver would begin transactions by itself, late and not for DDL; a writer takes its lock at once, so that two
     # of them wait for each other instead of failing half-way.
     event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN"))
-    return engine
+    return Opened(engine, write, immutable)
 
 
-def is_immutable(engine_path: Path) -> bool:
+def is_immutable(path: Path) -> bool:
     """Whether a reader must treat the file as one that nobody writes: WAL format, and no WAL beside it.
 
     Otherwise even a read-only connection would leave -shm and -wal files behind, or fail in a read-only directory.
     """
-    with engine_path.open("rb") as file:
+    with path.open("rb") as file:
         header = file.read(20)
-    wal = engine_path.with_name(engine_path.name + "-wal")
+    wal = path.with_name(path.name + "-wal")
     return header[18:19] == bytes([_WAL_FORMAT]) and not wal.exists()
 
 
@@ -110,37 +123,31 @@ def is_network(path: Path) -> bool:
     return kind.startswith(_NETWORK)
 
 
-def _journal(connection: sqlite3.Connection, path: Path | None) -> None:
-    wanted = "delete" if path is not None and is_network(path.parent) else "wal"
+def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
         connection.execute(f"PRAGMA journal_mode={wanted}")
 
 
-def _sqlite_uri(path: Path, shown: str, *, write: bool) -> str:
-    """The file: URI to open, after looking at what lies there. InputError says what is wrong with it."""
+def _check_file(path: Path, shown: str, *, write: bool) -> None:
+    """InputError that says what is wrong with a file that is to be read or written as a database."""
     if not path.parent.is_dir():
         raise InputError(f"database {shown}: there is no directory {path.parent}; make it or name another with --db")
     if path.is_dir():
         raise InputError(f"database {shown} is a directory; name a file in it, such as {path / DEFAULT}")
-    quoted = path.absolute().as_uri()
-    if not path.exists():
-        if write:
-            _writable(path.parent, shown)
-            return f"{quoted}?mode=rwc"
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                head = file.read(len(_MAGIC))
+        except OSError as error:
+            raise InputError(f"database {shown} cannot be read: {error.strerror}") from error
+        if head != _MAGIC and (head or not write):
+            what = "a file of another kind" if head else "empty"
+            raise InputError(f"database {shown} is {what}, not an SQLite database; name another file with --db")
+    elif not write:
         raise InputError(f"there is no database {shown}; `drbench run suite smoke` makes one, --db names another")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError as error:
-        raise InputError(f"database {shown} cannot be read: {error.strerror}") from error
-    if head != _MAGIC and (head or not write):
-        what = "a file of another kind" if head else "empty"
-        raise InputError(f"database {shown} is {what}, not an SQLite database; name another file with --db")
     if write:
-        _writable(path, shown)
-        _writable(path.parent, shown)
-        return f"{quoted}?mode=rw"
-    return f"{quoted}?mode=ro&immutable=1" if is_immutable(path) else f"{quoted}?mode=ro"
+        for place in (path.parent, path) if path.exists() else (path.parent,):
+            _writable(place, shown)
 
 
 def _writable(path: Path, shown: str) -> None:

@@ -11,14 +11,14 @@ A Store opened to be read never writes, neither to the file nor beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from sqlalchemy import Connection, CursorResult, Engine, Table, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, Table, delete, insert, select, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
@@ -30,13 +30,13 @@ from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, 
 class Store:
     """An open database. Make one with `Store.open`; it is a context manager."""
 
-    def __init__(self, engine: Engine, where: location.Location, *, write: bool, backup: Path | None = None) -> None:
-        self._engine = engine
+    def __init__(self, opened: location.Opened, where: location.Location, backup: Path | None = None) -> None:
+        self._engine = opened.engine
         self._where = where
-        self.write = write
+        self.write = opened.write
         self.backup = backup
         """The copy that was made before a migration, if there was one."""
-        self._unchanging = where.path if where.path and not write and location.is_immutable(where.path) else None
+        self._unchanging = where.path if opened.immutable else None
         self._signature = self._stat()
 
     @classmethod
@@ -48,15 +48,15 @@ class Store:
         """
         where = location.locate(url_or_path)
         with translated(where.shown):
-            engine = location.open_engine(where, write=write)
+            opened = location.connect(where, write=write)
             try:
                 if write:
-                    return cls(engine, where, write=True, backup=migrate.upgrade(engine, where))
-                with engine.connect() as connection:
+                    return cls(opened, where, migrate.upgrade(opened.engine, where))
+                with opened.engine.connect() as connection:
                     migrate.check_readable(connection, where)
-                return cls(engine, where, write=False)
+                return cls(opened, where)
             except BaseException:
-                engine.dispose()
+                opened.engine.dispose()
                 raise
 
     @property
@@ -109,24 +109,14 @@ class Store:
 
     def add(self, run_id: str, record: Record) -> int:
         """Keep a record and commit it; returns its number. All of it is kept, or nothing."""
+        return self.add_many(run_id, (record,))[0]
+
+    def add_many(self, run_id: str, records: Iterable[Record]) -> list[int]:
+        """Keep records in one commit: all of them, or none."""
         with self._writing() as connection:
-            variant = rows.variant_row(record.variant, record.variant_hash)
-            row = rows.record_row(record, run_id, _id_of(connection, VariantRow, variant))
-            added = connection.execute(insert(RecordRow).values(row)).inserted_primary_key
-            record_id = int(added[0]) if added else 0
-            for model, items in (
-                (schema.MeasurementRow, rows.measurement_rows(record_id, record.measurements)),
-                (schema.SampleRow, rows.sample_rows(record_id, record.measurements)),
-                (schema.LayerRow, rows.layer_rows(record_id, record.layers)),
-                (schema.EpochRow, rows.epoch_rows(record_id, record.epochs)),
-                (schema.FileRow, [{"record_id": record_id, "name": n, "path": p} for n, p in record.files.items()]),
-            ):
-                if items:
-                    connection.execute(insert(model), items)
-            if record.ranks:
-                ranks = {"image_count": len(record.ranks), "true_class_rank": record.ranks}
-                connection.execute(insert(schema.PredictionRow).values(record_id=record_id, **ranks))
-        return record_id
+            if not connection.execute(select(RunRow.id).where(RunRow.id == run_id)).first():
+                raise InputError(f"database {self.name} has no run {run_id!r}; begin_run comes first")
+            return [_add(connection, run_id, record) for record in records]
 
     def remove_run(self, run_id: str) -> Run:
         """Remove a run with all its records; machines, code and variants that nothing else needs go with it."""
@@ -250,6 +240,26 @@ def _id_of(connection: Connection, model: type[Any], row: Mapping[str, Any]) -> 
         added = connection.execute(insert(table).values(row)).inserted_primary_key
         found = added[0] if added else 0
     return int(found)
+
+
+def _add(connection: Connection, run_id: str, record: Record) -> int:
+    variant = rows.variant_row(record.variant, record.variant_hash)
+    row = rows.record_row(record, run_id, _id_of(connection, VariantRow, variant))
+    added = connection.execute(insert(RecordRow).values(row)).inserted_primary_key
+    record_id = int(added[0]) if added else 0
+    for model, items in (
+        (schema.MeasurementRow, rows.measurement_rows(record_id, record.measurements)),
+        (schema.SampleRow, rows.sample_rows(record_id, record.measurements)),
+        (schema.LayerRow, rows.layer_rows(record_id, record.layers)),
+        (schema.EpochRow, rows.epoch_rows(record_id, record.epochs)),
+        (schema.FileRow, [{"record_id": record_id, "name": n, "path": p} for n, p in record.files.items()]),
+    ):
+        if items:
+            connection.execute(insert(model), items)
+    if record.ranks:
+        ranks = {"image_count": len(record.ranks), "true_class_rank": record.ranks}
+        connection.execute(insert(schema.PredictionRow).values(record_id=record_id, **ranks))
+    return record_id
 
 
 def _fetch(connection: Connection, wanted: query.Query) -> tuple[tuple[str, ...], Sequence[Any]]:
