@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -64,7 +64,7 @@ class ArchitectureTable(Table):
 
 
 class OperatorTable(Table):
-    """What replaces which convolutions. `regions` is the short form of operator_args.regions, and what --regions sets."""
+    """What replaces which convolutions. `regions`: the short form of operator_args.regions, and what --regions sets."""
 
     operator: str
     regions: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
@@ -96,7 +96,7 @@ class TrainTable(Table):
     momentum: Fraction | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     nesterov: bool | None = None
-    schedule: Literal["cosine", "linear"] | None = None
+    schedule: Literal["cosine", "linear", "constant"] | None = None
     warmup_epochs: Annotated[float, Field(ge=0)] | None = None
     label_smoothing: Fraction | None = None
     ema_decay: Fraction | None = None
@@ -195,6 +195,17 @@ def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     return validate(apply(document, overrides or {}), name_or_path)
 
 
+def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = STAGES) -> Suite:
+    """A suite of one model: plain, and with --operator, or drconv where only its arguments are given."""
+    from drbench.overrides import apply
+
+    bare = {"name": name.replace(":", ".").replace("/", "-"), "architectures": [name], "stages": list(stages)}
+    given = dict(overrides)
+    if not given.get("operator") and any(given.get(key) for key in ("regions", "set", "where", "where_set", "init")):
+        given["operator"] = ["drconv"]
+    return validate(apply(bare, given), f"of model {name}")
+
+
 def to_toml(suite: Suite) -> str:
     """The suite as TOML text; `validate(parse(text))` gives it back."""
     return toml_text.dumps(suite.model_dump(mode="json", exclude_none=True))
@@ -262,12 +273,9 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
 
 def train_settings(suite: Suite) -> TrainSettings:
     """The preset with the suite's own values over it."""
-    from drbench.presets import PRESETS
+    from drbench.presets import preset
 
-    if suite.preset not in PRESETS:
-        raise unknown("preset", suite.preset, PRESETS)
-    own = {key: value for key, value in suite.train if value is not None}
-    return TrainSettings(**{**asdict(PRESETS[suite.preset]), **own})
+    return preset(suite.preset, {key: value for key, value in suite.train if value is not None})
 
 
 def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, str | None]]:

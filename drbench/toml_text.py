@@ -1,4 +1,4 @@
-"""Plain tables to TOML text: the inverse of `tomllib.loads` for what a suite holds (the standard library only reads)."""
+"""Plain tables to TOML text: the inverse of `tomllib.loads` for what a suite holds (which only reads)."""
 
 from __future__ import annotations
 

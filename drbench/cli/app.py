@@ -1,0 +1,38 @@
+"""All verbs in one application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drbench import __version__
+from drbench.cli import env, models, report, run, runs, show, suites
+
+app = typer.Typer(
+    help="Benchmark and leaderboard for neural architectures, built around Dynamic Region-Aware Convolution.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _drbench(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    pass
+
+
+app.add_typer(run.app, name="run")
+app.command("report")(report.report)
+app.add_typer(runs.app, name="runs")
+app.command("show")(show.show)
+app.command("env")(env.env)
+app.add_typer(suites.app, name="suites")
+app.add_typer(models.app, name="models")

@@ -1,0 +1,136 @@
+"""`drbench models`: which networks there are, and what one of them costs, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drbench.cli import options as o
+
+if TYPE_CHECKING:
+    from drbench.measure.cost import Cost
+    from drbench.records import Variant
+
+app = typer.Typer(no_args_is_help=True, help="List networks, and show what one costs.")
+
+
+@app.command("list")
+def list_(as_json: o.Json = False) -> None:
+    """Networks, recipes and operators by name."""
+    from drbench.cli.tables import show, table
+    from drbench.models import ARCHITECTURES, RECIPES
+    from drbench.operators import OPERATORS
+
+    if as_json:
+        names = {"models": list(ARCHITECTURES), "recipes": list(RECIPES), "operators": ["conv", *OPERATORS]}
+        print(json.dumps(names, indent=2))
+        return
+    rows = [(name, one.family, one.width, one.stem_stride) for name, one in ARCHITECTURES.items()]
+    show(table("Models", ("model", "family", "width", "stem stride"), rows, 2))
+    show(
+        table("Recipes (--where)", ("recipe", "what it replaces"), [(n, r.description) for n, r in RECIPES.items()], 2)
+    )
+    print("Operators (--operator):", ", ".join(["conv", *OPERATORS]))
+
+
+@app.command("show")
+def show_(
+    name: Annotated[str, typer.Argument(help="A model, or package.module:callable.")],
+    regions: o.Regions = None,
+    operator: o.Operator = None,
+    set_: o.Set = None,
+    where: o.Where = None,
+    where_set: o.WhereSet = None,
+    model_set: o.ModelSet = None,
+    input_: o.Input = None,
+    num_classes: o.Classes = None,
+    stem_stride: o.StemStride = None,
+    as_json: o.Json = False,
+) -> None:
+    """The layer table of a network with its cost; plain, or converted with --regions or --operator."""
+    from drbench import models
+    from drbench.experiment import check
+    from drbench.measure import cost
+    from drbench.records import Experiment
+    from drbench.suite import of_model, variants
+
+    given = {key.rstrip("_"): value for key, value in locals().items() if key in _OVERRIDES}
+    given["input"], given["num_classes"] = input_ or "3,224,224", num_classes or 1000
+    suite = of_model(name, o.as_overrides(given), stages=["cost"])
+    rows = variants(suite)[name]
+    chosen = rows[1:] or rows
+    check([Experiment("cost", (variant,)) for variant, _ in chosen])
+    found = [
+        (variant, label, cost.count(models.build(variant, seed=0), variant.input_shape)) for variant, label in chosen
+    ]
+    if as_json:
+        tables = [_as_json(*one) for one in found]
+        print(json.dumps(tables[0] if len(tables) == 1 else tables, indent=2))
+        return
+    for one in found:
+        _print(*one)
+
+
+_OVERRIDES = ("regions", "operator", "set_", "where", "where_set", "model_set", "stem_stride")
+
+
+def _beside(variant: Variant, found: Cost) -> list[dict[str, Any]]:
+    """Published rows of the same network, with how far ours is from them."""
+    from drbench.published import deviates, deviation, published
+
+    rows = []
+    for row in published(variant.architecture):
+        comparable = row.operator == variant.operator and variant.input_shape == (3, row.input_px, row.input_px)
+        if not comparable or variant.num_classes != 1000 or not (row.madds_m or row.params_m):
+            continue
+        madds = None if found.madds is None else deviation(found.madds / 1e6, row.madds_m)
+        params = deviation(found.params / 1e6, row.params_m)
+        off = deviates((found.madds or 0) / 1e6, row.madds_m) or deviates(found.params / 1e6, row.params_m)
+        rows.append({**asdict(row), "madds_deviation": madds, "params_deviation": params, "over_2_percent": off})
+    return rows
+
+
+def _as_json(variant: Variant, label: str, found: Cost) -> dict[str, Any]:
+    return {"variant": asdict(variant), "label": label, **asdict(found), "published": _beside(variant, found)}
+
+
+def _print(variant: Variant, label: str, found: Cost) -> None:
+    from drbench.cli.tables import millions, show, table
+
+    shape = "x".join(map(str, variant.input_shape))
+    layers = [
+        (
+            layer.name,
+            layer.kind,
+            "x".join(map(str, layer.output_shape[1:])),
+            "not declared" if layer.madds is None else f"{layer.madds:,}",
+            f"{layer.executed:,}",
+            f"{layer.params:,}",
+        )
+        for layer in found.layers
+    ]
+    title = f"{variant.architecture} {label} at {shape}, {variant.num_classes} classes"
+    show(table(title, ("layer", "kind", "output", "multiply-adds", "executed", "params"), layers, 3))
+    for part, value in sorted(found.parts.items()):
+        print(f"{part:>16}  {millions(value):>10} M multiply-adds")
+    total = "convention not declared" if found.madds is None else f"{millions(found.madds)} M"
+    print(f"{'multiply-adds':>16}  {total:>10}")
+    print(f"{'executed':>16}  {millions(found.executed):>10} M")
+    print(f"{'parameters':>16}  {millions(found.params):>10} M")
+    print(f"{'activations':>16}  {millions(found.activations):>10} M")
+    for name in found.uncounted:
+        print(f"not counted: {name}")
+    for row in _beside(variant, found):
+        figures = [
+            f"{row[key]} M {word} ({100 * row[off]:+.1f}%)"
+            for key, off, word in (
+                ("madds_m", "madds_deviation", "multiply-adds"),
+                ("params_m", "params_deviation", "parameters"),
+            )
+            if row[key] is not None and row[off] is not None
+        ]
+        flag = "  over 2%: see docs/published.md" if row["over_2_percent"] else ""
+        print(f"published: {', '.join(figures)} [{row['source']}]{flag}")

@@ -1,0 +1,136 @@
+"""What is shown while a run goes on: bars on a terminal, one line for each variant and epoch elsewhere.
+
+Progress goes to stderr; the cost table, which is a result, to stdout as soon as it is known.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from drbench.records import Epoch, Event, Experiment, Record
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class Progress:
+    """Takes Events; a context manager."""
+
+    def __init__(self) -> None:
+        self.bars: Any = None
+        self.suite: TaskID | None = None
+        self.epoch: TaskID | None = None
+        self.stage = ""
+        self.place = ""
+        self.number = 0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self.bars = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=30),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("left"),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event.kind:
+            case "stage":
+                self._stage(event)
+            case "variant":
+                self._line(outcome(event.payload))
+            case "epoch":
+                self._epoch(event)
+            case "step":
+                self._step(event)
+            case "note":
+                self._line(event.text)
+            case "table":
+                self._table(event.payload)
+
+    def _line(self, text: str) -> None:
+        if self.bars is not None:
+            self.bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _stage(self, event: Event) -> None:
+        self.stage, self.number = event.text, event.done
+        if isinstance(event.payload, Experiment):
+            one = event.payload
+            name = f"{one.variants[0].architecture} {', '.join(one.labels)}"
+            self.place = name if one.seed is None else f"{name} seed {one.seed}"
+            if self.bars is None and event.text == "train":
+                self._line(f"train {event.done + 1}/{event.total} {self.place}")
+        if self.bars is not None:
+            if self.suite is None:
+                self.suite = self.bars.add_task("")
+            if event.done == 0:
+                self.bars.reset(self.suite, total=event.total)
+            self.bars.update(
+                self.suite, total=event.total, completed=event.done, description=f"{event.text} {self.place}"
+            )
+            if self.epoch is not None:
+                self.bars.remove_task(self.epoch)
+                self.epoch = None
+
+    def _step(self, event: Event) -> None:
+        if self.bars is None:
+            return
+        if self.epoch is None:
+            self.epoch = self.bars.add_task("")
+        self.bars.update(self.epoch, description=f"  {event.text}", completed=event.done, total=event.total)
+
+    def _epoch(self, event: Event) -> None:
+        epoch = event.payload
+        if isinstance(epoch, Epoch):
+            val = "" if epoch.val_top1 is None else f", val top-1 {100 * epoch.val_top1:.1f}%"
+            self._line(
+                f"  {self.place} {event.text}: loss {epoch.train_loss:.3f}{val}, "
+                f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.0f} s"
+            )
+        if self.bars is not None and self.suite is not None:
+            self.bars.update(self.suite, completed=self.number + event.done / max(event.total, 1))
+
+    def _table(self, records: tuple[Record, ...]) -> None:
+        from drbench.cli.tables import cost_table, show
+
+        if records:
+            show(cost_table(records), self.bars.console if self.bars is not None and sys.stdout.isatty() else None)
+
+
+def outcome(record: Record) -> str:
+    """One line on what became of a variant."""
+    name = f"{record.stage} {record.variant.architecture} {record.label}"
+    if record.seed is not None:
+        name += f" seed {record.seed}"
+    if record.status != "done":
+        return f"{name}: {record.status}: {record.error}"
+    found = {m.name: m for m in reversed(record.measurements) if not m.part}
+    match record.stage:
+        case "cost":
+            main = found.get("madds") or found["executed"]
+            kind = "multiply-adds" if main.name == "madds" else "executed multiply-adds (convention not declared)"
+            return f"{name}: {main.value / 1e6:.2f} M {kind}, {found['params'].value / 1e6:.2f} M parameters"
+        case "latency":
+            times = [m for m in record.measurements if m.name == "latency"]
+            return f"{name}: " + ", ".join(f"{1e3 * m.value:.2f} ms at batch {m.context['batch_size']}" for m in times)
+    return f"{name}: top-1 {100 * found['top1'].value:.2f}% on test"

@@ -1,0 +1,45 @@
+"""`drbench suites`: what is shipped, what a suite says, whether a file of one's own is right."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="List, show and validate suites.")
+
+Name = Annotated[str, typer.Argument(help="A shipped suite, or the path of a TOML file.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """The suites that come with drbench."""
+    from drbench.cli.tables import show, table
+    from drbench.suite import read_suite, shipped
+
+    suites = [read_suite(name) for name in shipped()]
+    show(table("", ("suite", "description"), [(suite.name, suite.description) for suite in suites], 2))
+
+
+@app.command("show")
+def show_(name: Name) -> None:
+    """A suite's file, and the variants it makes."""
+    from drbench.suite import read_suite, read_text, variants
+
+    suite = read_suite(name)
+    print(read_text(name).rstrip())
+    print("\n# variants, as architecture/label")
+    for architecture, rows in variants(suite).items():
+        for _, label in rows:
+            print(f"# {architecture}/{label}")
+
+
+@app.command("validate")
+def validate(name: Name) -> None:
+    """Check a suite, its names included; exit code 2 and one line where something is wrong."""
+    from drbench.experiment import check
+    from drbench.suite import plan, read_suite
+
+    work = plan(read_suite(name))
+    check([one for one in work if one.stage != "train"] or work)
+    print(f"{name}: valid, {len(work)} experiments")

@@ -1,0 +1,61 @@
+"""Small tables for the terminal; `drbench report` has renderers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from drbench.records import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 140
+"""Columns where the output is no terminal."""
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], text: int = 1) -> Table:
+    """A table whose first `text` columns are words and the others figures."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        made.add_column(name, justify="left" if number < text else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def show(what: Any, console: Console | None = None) -> None:
+    """Print a table to stdout, or into a console that is in use."""
+    from rich.console import Console
+
+    if console is None:
+        console = Console(markup=False, highlight=False)
+        if not console.is_terminal:
+            console = Console(markup=False, highlight=False, width=WIDTH)
+    console.print(what)
+
+
+def millions(value: float | None) -> str:
+    """1234567 as 1.23; nothing for nothing."""
+    return "" if value is None else f"{value / 1e6:,.2f}"
+
+
+def cost_table(records: Sequence[Record]) -> Table:
+    """What each variant costs, with the published figures where there are any."""
+    rows = []
+    for record in records:
+        found = {m.name: m.value for m in record.measurements if not m.part}
+        note = record.error if record.status != "done" else "; ".join(record.notes)
+        figures = [millions(found.get(name)) for name in ("madds", "executed", "params")]
+        rows.append((record.variant.architecture, record.label, note, *figures))
+    shape = "x".join(map(str, records[0].variant.input_shape))
+    return table(
+        f"Cost at {shape}, in millions",
+        ("architecture", "variant", "note", "multiply-adds", "executed", "params"),
+        rows,
+        3,
+    )
