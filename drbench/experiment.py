@@ -153,6 +153,8 @@ def _cost(job: Job) -> Record:
         Measurement("activations", found.activations, "elements", "lower"),
     ]
     notes = [f"not counted: {name}" for name in found.uncounted]
+    if variant.match is not None:
+        notes.append(f"width {variant.width:g}, of equal {variant.match}")
     if found.madds is None:
         notes.append(f"convention not declared: {', '.join(found.undeclared)}")
     else:
@@ -209,7 +211,7 @@ def _is_plain(variant: Variant) -> bool:
 def _placed(model: nn.Module, settings: LatencySettings, device: torch.device) -> nn.Module:
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     model.eval().to(device=device, dtype=getattr(torch, settings.dtype))
-    return model.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=layout)
 
 
 def _input(variant: Variant, size: int, settings: LatencySettings, device: torch.device) -> torch.Tensor:

@@ -103,7 +103,7 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document
     _operators(new, given)
     _input(document, new, given)
     if "model_set" in given:
-        named = [{"name": table} if isinstance(table, str) else table for table in new["architectures"]]
+        named: list[Document] = [{"name": table} if isinstance(table, str) else table for table in new["architectures"]]
         new["architectures"] = [{**table, "args": {**table.get("args", {}), **given["model_set"]}} for table in named]
     if "weights" in given:
         new["stages"] = ["train"]

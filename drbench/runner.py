@@ -59,8 +59,8 @@ def run_suite(
 ) -> Outcome:
     """Do what the suite says and keep every Record as soon as it is made; `resume` goes on with an earlier run.
 
-    `work` is what `prepare` gave, if that was done. Files (checkpoints, weights, tracebacks) go to `files`/RUN/VARIANT-sSEED. A first Ctrl-C ends the run in order
-    ("interrupted"); a second one ends the process.
+    `work` is what `prepare` gave, if that was done. Files (checkpoints, weights, tracebacks) go to
+    `files`/RUN/VARIANT-sSEED. A first Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
     """
     work = prepare(suite) if work is None else work
     run = store.reopen_run(resume.id) if resume else _begin(suite, store, command)

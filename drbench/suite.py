@@ -31,6 +31,7 @@ REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
 
 DEFAULT_REGIONS = 8
 
+Stage = Literal["cost", "latency", "train"]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -128,9 +129,7 @@ class Suite(Table):
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
     description: str = ""
     task: str = "classify"
-    stages: Annotated[
-        tuple[Literal["cost", "latency", "train"], ...], BeforeValidator(_listed), Field(min_length=1)
-    ] = STAGES
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = ("cost", "latency", "train")
     architectures: Annotated[tuple[ArchitectureTable, ...], BeforeValidator(_named), Field(min_length=1)]
     plain: bool = True
     operators: tuple[OperatorTable, ...] = ()

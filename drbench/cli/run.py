@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,7 +157,7 @@ def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = N
                 print(f"{one.stage:8} {one.variants[0].architecture}: {', '.join(one.labels)}{seed}")
             return
         with Store.open(db, write=True) as store:
-            command = " ".join(["drbench", *sys.argv[1:]])
+            command = shlex.join(["drbench", *sys.argv[1:]])
             outcome = runner.run_suite(
                 suite, store, work=work, files=files, command=command, resume=resume, on_event=shown
             )
