@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +39,8 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module does at import is the user's to mend, in one line
-        raise InputError(f"{kind} {name!r}: importing {module_name!r} failed: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise InputError(f"{kind} {name!r}: importing {module_name!r} failed: {reason}") from error
     for part in attribute.split("."):
         if not part or not hasattr(found, part):
             raise InputError(f"{kind} {name!r}: module {module_name!r} has no {attribute!r}")

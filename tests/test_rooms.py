@@ -1,0 +1,133 @@
+"""Who may import whom (docs/architecture.md). Read from the sources, so that no import escapes by being late."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+ROOTS = (TOP, TOP / "kernels", TOP / "suites", TOP / "db")
+BASE = {"drbench", "drbench.records", "drbench.errors", "drbench.names", "drbench.statistics", "drbench.published"}
+
+# room -> what it may import beside itself, the base rooms and the standard library
+ALLOWED: dict[str, set[str]] = {
+    "drbench.records": set(),
+    "drbench.errors": set(),
+    "drbench.names": set(),
+    "drbench.statistics": {"numpy"},
+    "drbench.published": {"drbench_suites"},
+    "drbench_kernels": {"torch", "triton"},
+    "drbench_suites": set(),
+    "drbench_db": {"sqlalchemy", "alembic"},
+    "drbench.operators": {"torch", "timm", "drbench_kernels"},
+    "drbench.models": {"torch", "torchvision", "timm", "safetensors", "drbench.operators"},
+    "drbench.data": {"torch", "torchvision", "numpy", "PIL"},
+    "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels"},
+    "drbench.tasks": {"torch", "torchmetrics", "drbench.data"},
+    "drbench.presets": set(),
+    "drbench.checkpoint": {"torch", "accelerate", "safetensors"},
+    "drbench.train": {
+        "torch",
+        "accelerate",
+        "safetensors",
+        "drbench.checkpoint",
+        "drbench.data",
+        "drbench.presets",
+        "drbench.tasks",
+    },
+    "drbench.experiment": {
+        "torch",
+        "drbench.data",
+        "drbench.identity",
+        "drbench.measure",
+        "drbench.models",
+        "drbench.operators",
+        "drbench.tasks",
+        "drbench.train",
+    },
+    "drbench.identity": set(),
+    "drbench.toml_text": set(),
+    "drbench.overrides": set(),
+    "drbench.suite": {
+        "pydantic",
+        "drbench_suites",
+        "drbench.data.info",
+        "drbench.identity",
+        "drbench.overrides",
+        "drbench.presets",
+        "drbench.toml_text",
+    },
+    "drbench.runner": {"drbench.suite", "drbench.identity", "drbench.experiment", "drbench.measure", "drbench_db"},
+    "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "scipy", "drbench_db"},
+}
+TORCH_FREE = ("records", "errors", "names", "statistics", "published", "suite", "report", "identity", "presets", "cli")
+
+
+def room(module: str) -> str:
+    """The room of a dotted module name: the longest that ALLOWED knows, or its first two parts."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in ALLOWED:
+            return ".".join(parts[:length])
+    return ".".join(parts[:2])
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for root in ROOTS:
+        for package in root.glob("drbench*"):
+            for path in sorted(package.rglob("*.py")) if package.is_dir() else ():
+                relative = path.relative_to(root).with_suffix("")
+                parts = relative.parts[:-1] if relative.name == "__init__" else relative.parts
+                yield ".".join(parts), path
+
+
+def imports(path: Path, module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            assert node.module is not None
+            if node.module in ("drbench", "drbench.measure", "drbench.data"):  # `from drbench import models`
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def test_every_source_was_found() -> None:
+    found = {module for module, _ in sources()}
+    assert {"drbench", "drbench.train", "drbench_kernels.ops", "drbench_db.store", "drbench_suites"} <= found
+
+
+def test_nobody_imports_who_they_may_not() -> None:
+    wrong = []
+    for module, path in sources():
+        own = room(module)
+        if module in ("drbench", "drbench.__main__") or own == "drbench.cli":
+            continue
+        allowed = ALLOWED[own] | BASE
+        for name in imports(path, module):
+            other = room(name)
+            if name.split(".")[0] in sys.stdlib_module_names or other == own:
+                continue
+            if not any(name == a or name.startswith(f"{a}.") or other == a for a in allowed - {"drbench"}) and (
+                name != "drbench" and name != "drbench.__version__"
+            ):
+                wrong.append(f"{module} imports {name}")
+    assert not wrong
+
+
+def test_nobody_imports_cli() -> None:
+    guests = {m for m, path in sources() if room(m) != "drbench.cli" for i in imports(path, m) if "drbench.cli" in i}
+    assert guests <= {"drbench.__main__"}
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_reading_costs_no_torch(name: str) -> None:
+    script = f"import sys, drbench.{name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
