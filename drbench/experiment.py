@@ -20,6 +20,7 @@ from drbench import identity, models
 from drbench.data import Splits, open_data
 from drbench.errors import DrbenchError, InputError
 from drbench.measure import cost, latency
+from drbench.models.files import variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
 from drbench.published import published
@@ -124,6 +125,17 @@ def check(experiments: Sequence[Experiment]) -> None:
                     f"data set {name!r} has inputs {splits.input_shape} and {len(splits.classes)} classes, the suite "
                     f"wants {variant.input_shape} and {variant.num_classes}: leave input_shape and num_classes out"
                 )
+
+
+def of_weights(experiment: Experiment, weights: str) -> Experiment:
+    """The experiment on the network that a model file holds. InputError where that is another architecture."""
+    header = models.read_header(weights)
+    variant = variant_of(header)
+    wanted = experiment.variants[0].architecture
+    if variant.architecture != wanted:
+        raise InputError(f"--weights {weights!r} holds {variant.architecture!r}, not {wanted!r}")
+    label = header.get("extra", {}).get("label") or identity.label(variant)
+    return replace(experiment, variants=(variant,), labels=(label,), eval_weights=str(Path(weights).resolve()))
 
 
 def resolve(variant: Variant, target: Variant) -> Variant:
@@ -254,14 +266,10 @@ def _train(job: Job, workdir: Path, resume: bool, on_event: OnEvent) -> Record:
 
 def _evaluate(job: Job) -> Record:
     """The test set through saved weights, prepared as the weights' own header says."""
-    experiment = job.experiment
+    experiment, splits = job.experiment, _opened(job.experiment)
     assert experiment.eval_weights is not None
-    assert experiment.data is not None
     assert experiment.train is not None
-    model = models.load_model(experiment.eval_weights)
-    prepared = models.read_header(experiment.eval_weights)["preprocessing"]
-    splits = open_data(experiment.data, input_size=job.variant.input_shape[-1], preprocessing=prepared)
-    measurements, ranks = evaluate(model, splits, experiment.train)
+    measurements, ranks = evaluate(models.load_model(experiment.eval_weights), splits, experiment.train)
     about = {"data_digest": splits.digest, "synthetic": splits.synthetic, "classes": len(splits.classes)}
     return job.record(
         settings=about, measurements=measurements, ranks=ranks, files={"weights": experiment.eval_weights}
@@ -272,11 +280,13 @@ def _opened(experiment: Experiment) -> Splits:
     """The data set of a training experiment, brought to the size of its inputs."""
     assert experiment.data is not None
     assert experiment.train is not None
-    shape = experiment.variants[0].input_shape
-    return _splits(identity.canonical(asdict(experiment.data)), shape[-1], experiment.train.augment)
+    prepared = models.read_header(experiment.eval_weights)["preprocessing"] if experiment.eval_weights else None
+    data, shape = asdict(experiment.data), experiment.variants[0].input_shape
+    return _splits(identity.canonical(data), shape[-1], experiment.train.augment, identity.canonical(prepared))
 
 
 @lru_cache(maxsize=1)
-def _splits(data: str, size: int, augment: str) -> Splits:
-    """Kept open, since a suite trains all its variants on the same one. `data` is DataSettings as JSON."""
-    return open_data(DataSettings(**json.loads(data)), input_size=size, augment=augment)
+def _splits(data: str, size: int, augment: str, preprocessing: str) -> Splits:
+    """Kept open, since a suite trains all its variants on the same one. DataSettings and preprocessing are JSON."""
+    settings = DataSettings(**json.loads(data))
+    return open_data(settings, input_size=size, augment=augment, preprocessing=json.loads(preprocessing))

@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drbench.identity import experiment_key, variant_hash
+from drbench.published import Published, published
 from drbench.records import STAGES, Event, Experiment, Record, Run, Variant
 from drbench.suite import Suite, plan, to_toml, variants
 
@@ -43,6 +45,8 @@ def prepare(suite: Suite) -> tuple[Experiment, ...]:
     from drbench import experiment
 
     work = plan(suite)
+    if suite.eval_weights is not None:
+        work = (experiment.of_weights(work[0], suite.eval_weights),)
     experiment.check(work)
     return work
 
@@ -87,6 +91,16 @@ def dry_run(suite: Suite, on_event: OnEvent) -> None:
     with TemporaryDirectory() as files:
         for record in _records(counted, plan(counted), Path(files), frozenset(), {"skipped": 0}, on_event):
             on_event(Event("variant", record.label, payload=record))
+
+
+def references(suite: Suite) -> tuple[Published, ...]:
+    """The published rows that the suite wants to see beside its own: globs over architecture/operator."""
+    names = {table.name for table in suite.architectures}
+    return tuple(
+        row
+        for row in published()
+        if row.model in names and any(fnmatchcase(f"{row.model}/{row.operator}", glob) for glob in suite.references)
+    )
 
 
 def _begin(suite: Suite, store: Store, command: str) -> Run:
@@ -135,7 +149,7 @@ def _records(
                 yield record
         on_event(Event("stage", stage, len(todo), len(todo)))
         if stage == "cost":
-            on_event(Event("table", stage, payload=tuple(costs)))
+            on_event(Event("table", stage, payload=(tuple(costs), references(suite))))
 
 
 def _resolved(

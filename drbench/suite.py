@@ -128,7 +128,7 @@ class Suite(Table):
 
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
     description: str = ""
-    task: str = "classify"
+    task: Literal["classify"] = "classify"
     stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = ("cost", "latency", "train")
     architectures: Annotated[tuple[ArchitectureTable, ...], BeforeValidator(_named), Field(min_length=1)]
     plain: bool = True

@@ -14,6 +14,8 @@ from drbench.records import Epoch, Event, Experiment, Record
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from drbench.published import Published
+
 
 class Progress:
     """Takes Events; a context manager."""
@@ -110,11 +112,15 @@ class Progress:
         if self.bars is not None and self.suite is not None:
             self.bars.update(self.suite, completed=self.number + event.done / max(event.total, 1))
 
-    def _table(self, records: tuple[Record, ...]) -> None:
+    def _table(self, payload: tuple[tuple[Record, ...], tuple[Published, ...]]) -> None:
         from drbench.cli.tables import cost_table, show
 
+        records, references = payload
         if records:
-            show(cost_table(records), self.bars.console if self.bars is not None and sys.stdout.isatty() else None)
+            show(
+                cost_table(records, references),
+                self.bars.console if self.bars is not None and sys.stdout.isatty() else None,
+            )
 
 
 def outcome(record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,6 +149,7 @@ def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = N
 
     path = locate(db).path
     files = (path.parent if path else Path.cwd()).resolve() / "drbench-files"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     with Progress() as shown:
         work = runner.prepare(suite)
         if dry_run:

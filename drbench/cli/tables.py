@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from drbench.published import Published
+
 WIDTH = 140
 """Columns where the output is no terminal."""
 
@@ -44,18 +46,18 @@ def millions(value: float | None) -> str:
     return "" if value is None else f"{value / 1e6:,.2f}"
 
 
-def cost_table(records: Sequence[Record]) -> Table:
-    """What each variant costs, with the published figures where there are any."""
-    rows = []
+def cost_table(records: Sequence[Record], references: Sequence[Published] = ()) -> Table:
+    """What each variant costs, and what published networks of the same architecture are said to."""
+    rows: list[tuple[object, ...]] = []
     for record in records:
         found = {m.name: m.value for m in record.measurements if not m.part}
         note = record.error if record.status != "done" else "; ".join(record.notes)
         figures = [millions(found.get(name)) for name in ("madds", "executed", "params")]
         rows.append((record.variant.architecture, record.label, note, *figures))
+    for row in references:
+        if row.madds_m or row.params_m:
+            note = f"published, {row.input_px} px: {row.source}"
+            rows.append((row.model, row.operator, note, row.madds_m, "", row.params_m))
     shape = "x".join(map(str, records[0].variant.input_shape))
-    return table(
-        f"Cost at {shape}, in millions",
-        ("architecture", "variant", "note", "multiply-adds", "executed", "params"),
-        rows,
-        3,
-    )
+    columns = ("architecture", "variant", "note", "multiply-adds", "executed", "params")
+    return table(f"Cost at {shape}, in millions", columns, rows, 3)
