@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Text, cast, select
 
 from drbench.records import Code, Machine
 from drbench_db import schema
@@ -70,6 +70,7 @@ def report_records() -> Query:
             VariantRow.num_classes,
             VariantRow.matched_by,
             VariantRow.matched_to,
+            cast(VariantRow.architecture_args, Text).label("architecture_args"),
             VariantRow.hash.label("variant"),
             RecordRow.stage,
             RecordRow.seed,
@@ -81,7 +82,7 @@ def report_records() -> Query:
             RecordRow.data,
             RecordRow.preset,
             RecordRow.synthetic,
-            RecordRow.settings,
+            cast(RecordRow.settings, Text).label("settings"),
             MachineRow.hostname,
             MachineRow.cpu,
             MachineRow.cores,

@@ -60,6 +60,7 @@ def variant_row(variant: Variant, variant_hash: str) -> dict[str, Any]:
         "num_classes": variant.num_classes,
         "matched_by": variant.match,
         "matched_to": variant.matched_to,
+        "architecture_args": plain(variant.architecture_args),
         "definition": plain({field.name: getattr(variant, field.name) for field in fields(variant)}),
     }
 

@@ -107,6 +107,7 @@ class VariantRow(Base):
     num_classes: Mapped[int] = mapped_column(Integer)
     matched_by: Mapped[str | None] = mapped_column(Text)
     matched_to: Mapped[str | None] = mapped_column(Text)
+    architecture_args: Mapped[dict[str, Any]] = mapped_column(JSON)
     definition: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 

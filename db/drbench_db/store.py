@@ -11,14 +11,14 @@ A Store opened to be read never writes, neither to the file nor beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from sqlalchemy import Connection, CursorResult, Table, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, Table, delete, func, insert, select, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
@@ -105,7 +105,7 @@ class Store:
 
     def end_run(self, run_id: str, status: str, finished: str | None = None) -> None:
         """Note how a run ended: "done", "failed" or "interrupted"."""
-        self._set_status(run_id, status, finished or datetime.now(UTC).isoformat(timespec="seconds"))
+        self._set_status(run_id, status, finished or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
     def add(self, run_id: str, record: Record) -> int:
         """Keep a record and commit it; returns its number. All of it is kept, or nothing."""
@@ -142,10 +142,19 @@ class Store:
 
     def run(self, run_id: str = "latest") -> Run:
         """The newest run ("latest"), or the one whose id is or begins with `run_id`. NothingError, InputError."""
-        runs = self.runs()
+        runs = {run.id: run for run in self.runs()}
         if not runs:
             raise NothingError(f"database {self.name} holds no runs; `drbench run suite smoke` makes one")
-        return pick(runs, run_id)
+        return runs[pick(list(runs), run_id)]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Run id -> status -> how many records."""
+        wanted = select(RecordRow.run_id, RecordRow.status, func.count()).group_by(RecordRow.run_id, RecordRow.status)
+        found: dict[str, dict[str, int]] = {}
+        with self._reading() as connection:
+            for run_id, status, count in connection.execute(wanted):
+                found.setdefault(run_id, {})[status] = count
+        return found
 
     def records(
         self, run_id: str | None = None, *, stage: str | None = None, status: str | None = None, samples: bool = True
@@ -173,11 +182,11 @@ class Store:
             return set(connection.execute(wanted).scalars())
 
     def rows(
-        self, *, run: str | None = None, suite: str | None = None
+        self, *, run: str | None = None, suite: str | None = None, names: Collection[str] | None = None
     ) -> tuple[tuple[tuple[str, ...], Sequence[Any]], tuple[tuple[str, ...], Sequence[Any]]]:
         """For reports: (column names, rows) of the records and of their measurements, without samples.
 
-        Measurements name their record in the column `record`; both are of the same moment.
+        Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures.
         """
         records, measurements = query.report_records(), query.report_measurements()
         if run is not None:
@@ -187,6 +196,8 @@ class Store:
             )
         if suite is not None:
             records = records.where(SuiteRow.name == suite)
+        if names is not None:
+            measurements = measurements.where(schema.MeasurementRow.name.in_(names))
         with self._reading() as connection:
             return _fetch(connection, records), _fetch(connection, measurements)
 
@@ -220,15 +231,15 @@ class Store:
                 raise InputError(f"database {self.name} has no run {run_id!r}")
 
 
-def pick(runs: Sequence[Run], run_id: str) -> Run:
-    """Of runs, the newest first: "latest", an id, or the beginning of one. InputError where none or several fit."""
-    if run_id == "latest":
-        return runs[0]
-    fitting = [run for run in runs if run.id == run_id] or [run for run in runs if run.id.startswith(run_id)]
+def pick(ids: Sequence[str], wanted: str) -> str:
+    """Of the ids of runs, the newest first: "latest", an id, or the beginning of one. InputError: none or several."""
+    if wanted == "latest":
+        return ids[0]
+    fitting = [one for one in ids if one == wanted] or [one for one in ids if one.startswith(wanted)]
     if len(fitting) == 1:
         return fitting[0]
-    shown = ", ".join(run.id for run in (fitting or runs)[:5])
-    what = f"several runs begin with {run_id!r}" if fitting else f"no run {run_id!r}; newest"
+    shown = ", ".join((fitting or ids)[:5])
+    what = f"several runs begin with {wanted!r}" if fitting else f"no run {wanted!r}; newest"
     raise InputError(f"{what}: {shown}. `drbench runs list` shows all, 'latest' is the newest")
 
 

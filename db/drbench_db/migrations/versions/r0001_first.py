@@ -93,6 +93,7 @@ def _who_and_what() -> None:
         _column("num_classes", sa.Integer()),
         _column("matched_by", sa.Text(), null=True),
         _column("matched_to", sa.Text(), null=True),
+        _column("architecture_args", sa.JSON()),
         _column("definition", sa.JSON()),
         unique="hash",
     )

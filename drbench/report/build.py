@@ -1,0 +1,225 @@
+"""What was gathered -> tables of rows: differences to the plain network, seeds, latency by batch size, failures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from drbench.errors import NothingError
+from drbench.records import PLAIN, STAGES
+from drbench.report import seeds
+from drbench.report.gather import Figure, Gathered, gather
+from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
+from drbench.report.published_rows import published_rows
+
+_COSTS = ("madds", "executed", "params", "activations", "reference_madds", "reference_params")
+
+
+def build(frame: pd.DataFrame) -> Report:
+    """The report of a frame as `load` gives it. NothingError for an empty one."""
+    found = gather(frame)
+    if not found:
+        raise NothingError("no results to report: `drbench run suite smoke` makes some")
+    tables = tuple(_table(conditions, variants) for conditions, variants in sorted(found.items(), key=_order_of_tables))
+    return Report(tables, published_rows(tables))
+
+
+def _order_of_tables(item: tuple[Conditions, Any]) -> tuple[Any, ...]:
+    c = item[0]
+    return (c.suite, c.data, natural(c.input_shape), c.num_classes, c.machine, c.drbench, c.training)
+
+
+def natural(text: str) -> tuple[tuple[int, float, str], ...]:
+    """A sort key in which numbers within names count as numbers: x0_5 before x10, 0.75 before 1.00."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return tuple((0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts))
+
+
+def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
+    latencies = _latencies(variants.values())
+    facts = {name: _facts(gathered, latencies) for name, gathered in variants.items()}
+    tops = {name: _by_seed(gathered, "top1") for name, gathered in variants.items()}
+    networks = {name: _network(gathered.first, variants) for name, gathered in variants.items()}
+    plains: dict[str, str] = {}
+    for name, gathered in variants.items():
+        if kind_of(gathered.first) == "plain":
+            plains.setdefault(networks[name], name)
+    matched = {
+        (gathered.first.matched_to, gathered.first.matched_by): name
+        for name, gathered in variants.items()
+        if gathered.first.matched_to is not None
+    }
+    for name in variants:
+        plain = plains.get(networks[name])
+        if plain is not None and plain != name:
+            facts[name].update(_against(facts[name], facts[plain]), **_gain("top1", tops[name], tops[plain]))
+        for by in ("madds", "params"):
+            other = matched.get((name, by))
+            if other is not None:
+                facts[name].update(_gain(f"top1_equal_{by}", tops[name], tops[other]))
+    rows = [
+        Row(kind_of(g.first), networks[n], g.first.label, {k: v for k, v in facts[n].items() if v is not None})
+        for n, g in sorted(variants.items(), key=lambda item: _order_of_rows(item[0], item[1].first, variants))
+    ]
+    by_kind = tuple(sorted({by for _, by in matched if by}))
+    return Table(conditions, tuple(rows), latencies, by_kind, tuple(_notes(rows)))
+
+
+def kind_of(record: Any) -> str:
+    """plain, converted or matched."""
+    if record.matched_by is not None:
+        return "matched"
+    return "plain" if record.operator == PLAIN else "converted"
+
+
+def _network(record: Any, variants: Mapping[str, Gathered]) -> str:
+    """What a variant and its plain network have in common, for people: the architecture, its width, its arguments."""
+    origin = variants.get(record.matched_to, variants[record.variant]).first if record.matched_to else record
+    width = "" if origin.width is None or origin.matched_by else f" x{origin.width:g}"
+    arguments = json.loads(record.architecture_args or "{}")
+    return " ".join([record.architecture + width, *(f"{key}={value}" for key, value in sorted(arguments.items()))])
+
+
+def _order_of_rows(name: str, record: Any, variants: Mapping[str, Gathered]) -> tuple[Any, ...]:
+    """By architecture; plain, then each converted network followed by the plain ones of equal cost."""
+    target = variants.get(record.matched_to or name, variants[name]).first
+    kind = kind_of(record)
+    return (
+        natural(_network(record, variants)),
+        kind != "plain",
+        natural(target.label if kind == "matched" else record.label),
+        record.matched_to or name,
+        kind == "matched",
+        record.matched_by or "",
+        name,
+    )
+
+
+def _latencies(variants: Iterable[Gathered]) -> tuple[Latency, ...]:
+    """The ways in which latency was taken; the suffix names more than the batch size only where it must."""
+    ways = {
+        (figure.batch_size or 0, figure.threads or 0, figure.dtype or "", figure.device or "")
+        for gathered in variants
+        for _, figures in gathered.of("latency")
+        for figure in figures
+        if figure.name == "latency"
+    }
+    settings = {way[1:] for way in ways}
+    return tuple(
+        Latency(
+            f"b{batch}" + (f"_t{threads}_{dtype}_{device}" if len(settings) > 1 else ""),
+            batch or None,
+            threads or None,
+            dtype,
+            device,
+        )
+        for batch, threads, dtype, device in sorted(ways)
+    )
+
+
+def _facts(gathered: Gathered, latencies: tuple[Latency, ...]) -> dict[str, Value]:
+    """Field name -> value, of one variant by itself."""
+    record = gathered.first
+    facts: dict[str, Value] = {
+        name: getattr(record, name)
+        for name in ("architecture", "operator", "regions", "recipe", "variant", "matched_by", "matched_to")
+    }
+    facts["width"] = _finite(record.width)
+    for _, figures in gathered.of("cost"):
+        facts.update({f.name: _finite(f.value) for f in figures if f.name in _COSTS})
+        facts["declared"] = any(f.name == "madds" for f in figures)
+    for _, figures in gathered.of("latency"):
+        for way in latencies:
+            for figure in figures:
+                if (figure.batch_size, figure.threads, figure.dtype or "", figure.device or "") == (
+                    way.batch_size,
+                    way.threads,
+                    way.dtype,
+                    way.device,
+                ):
+                    facts.update(_timed(figure, way.suffix))
+    tops = _by_seed(gathered, "top1")
+    if tops:
+        facts["top1"], facts["top1_sd"], facts["seeds"] = seeds.spread(tops)
+    for name, field in (("top5", "top5"), ("val_top1", "val_top1"), ("train_images_per_second", "images_per_second")):
+        values = _by_seed(gathered, name)
+        facts[field] = fmean(values.values()) if values else None
+    facts["status"], facts["error"] = _status(gathered)
+    return facts
+
+
+def _timed(figure: Figure, suffix: str) -> dict[str, Value]:
+    if figure.name == "latency":
+        return {
+            f"latency_{suffix}": _finite(figure.value),
+            f"latency_{suffix}_p25": _finite(figure.low),
+            f"latency_{suffix}_p75": _finite(figure.high),
+            f"latency_{suffix}_p90": _finite(figure.p90),
+            f"latency_{suffix}_p99": _finite(figure.p99),
+            f"latency_{suffix}_samples": figure.sample_count,
+        }
+    return {
+        f"ratio_{suffix}": _finite(figure.value),
+        f"ratio_{suffix}_p25": _finite(figure.low),
+        f"ratio_{suffix}_p75": _finite(figure.high),
+    }
+
+
+def _by_seed(gathered: Gathered, name: str) -> dict[int | None, float]:
+    return {
+        seed: figure.value
+        for seed, figures in gathered.of("train")
+        for figure in figures
+        if figure.name == name and figure.value is not None and math.isfinite(figure.value)
+    }
+
+
+def _against(facts: Mapping[str, Value], plain: Mapping[str, Value]) -> dict[str, Value]:
+    """Relative differences of cost to the plain network."""
+    found: dict[str, Value] = {}
+    for name in ("madds", "params"):
+        ours, theirs = facts.get(name), plain.get(name)
+        if isinstance(ours, float) and isinstance(theirs, float) and theirs:
+            found[f"{name}_delta"] = ours / theirs - 1
+    return found
+
+
+def _gain(name: str, values: Mapping[int | None, float], reference: Mapping[int | None, float]) -> dict[str, Value]:
+    gain = seeds.difference(values, reference)
+    if gain is None:
+        return {}
+    return {f"{name}_delta": gain.mean, f"{name}_delta_ci95": gain.half, f"{name}_delta_seeds": gain.pairs}
+
+
+def _status(gathered: Gathered) -> tuple[str, str]:
+    """ "done", or which stages are not, and why."""
+    bad = [record for record in gathered.records.values() if record.status != "done"]
+    if not bad:
+        return "done", ""
+    bad.sort(key=lambda record: (STAGES.index(record.stage) if record.stage in STAGES else 9, record.seed or 0))
+    status = ", ".join(dict.fromkeys(f"{record.stage} {record.status}" for record in bad))
+    reasons = dict.fromkeys(_reason(record) for record in bad)
+    return status, "; ".join(reasons)
+
+
+def _reason(record: Any) -> str:
+    seed = "" if record.seed is None else f" (seed {record.seed})"
+    return f"{record.stage} {record.status}{seed}: {record.error or 'no reason recorded'}"
+
+
+def _notes(rows: Iterable[Row]) -> Iterable[str]:
+    for row in rows:
+        if row.values.get("status") != "done":
+            yield f"{row.architecture} {row.label}: {row.values['error']}"
+        if row.values.get("declared") is False:
+            yield f"{row.architecture} {row.label}: convention not declared (its operator has no cost()); see executed"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

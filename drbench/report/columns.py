@@ -1,0 +1,326 @@
+"""The columns of a report: what each is called, what it means, and how its figures read.
+
+A column has one or more fields (raw values, for csv and json, in seconds, multiply-adds and fractions) and one text
+(for people, in milliseconds, millions and per cent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from drbench.errors import unknown
+from drbench.report.model import Row, Table, Value
+
+Values = Mapping[str, Value]
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """`key` is what --columns and --sort take, `header` its two lines, `fields` the raw values, the first the main one.
+
+    `meaning` says what it counts and in which unit; `topic` keeps columns together where lines are broken.
+    """
+
+    key: str
+    header: tuple[str, str]
+    fields: tuple[str, ...]
+    topic: str
+    text: Callable[[Values], str]
+    meaning: str = ""
+    default: bool = True
+
+
+def _number(values: Values, name: str) -> float | None:
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def millions(name: str, values: Values) -> str:
+    """45.57"""
+    value = _number(values, name)
+    return MISSING if value is None else f"{value / 1e6:,.2f}"
+
+
+def relative(name: str, values: Values) -> str:
+    """+12.6%"""
+    value = _number(values, name)
+    return "" if value is None else f"{value:+.1%}"
+
+
+def plain(name: str, values: Values) -> str:
+    """As it is; a float by four digits."""
+    value = values.get(name)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def per_second(name: str, values: Values) -> str:
+    """1,234"""
+    value = _number(values, name)
+    return MISSING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def milliseconds(name: str, values: Values) -> str:
+    """3.21, with as many digits as say something."""
+    value = _number(values, name)
+    if value is None:
+        return MISSING
+    shown = value * 1e3
+    return f"{shown:.1f}" if shown >= 100 else f"{shown:.2f}" if shown >= 1 else f"{shown:.3f}"
+
+
+def with_quartiles(name: str, one: Callable[[str, Values], str], values: Values) -> str:
+    """3.21 [3.18 3.30]"""
+    low, high = f"{name}_p25", f"{name}_p75"
+    middle = one(name, values)
+    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
+
+
+def ratio(name: str, values: Values) -> str:
+    """1.31"""
+    value = _number(values, name)
+    return "" if value is None else f"{value:.2f}"
+
+
+def percent(name: str, values: Values) -> str:
+    """67.10"""
+    value = _number(values, name)
+    return MISSING if value is None else f"{value:.2%}"[:-1]
+
+
+def top1(values: Values) -> str:
+    """67.10 ±0.31"""
+    spread = _number(values, "top1_sd")
+    return percent("top1", values) + ("" if spread is None else f" ±{spread * 100:.2f}")
+
+
+def gain(name: str, values: Values) -> str:
+    """+0.61 ±0.20, or +0.61 too few seeds."""
+    value, half = _number(values, name), _number(values, f"{name}_ci95")
+    if value is None:
+        return ""
+    return f"{value * 100:+.2f} " + ("too few seeds" if half is None else f"±{half * 100:.2f}")
+
+
+def madds(values: Values) -> str:
+    """Millions, or that the convention's figure is not declared."""
+    return "not declared" if values.get("declared") is False else millions("madds", values)
+
+
+def _cost() -> tuple[Column, ...]:
+    return (
+        Column(
+            "madds",
+            ("MAdds", "M"),
+            ("madds",),
+            "cost",
+            madds,
+            "MAdds: multiply-adds of convolutions and linear layers for one image, millions, by the convention of the "
+            "papers (one filter per position; guide, routing and mixing included); counted, no spread",
+        ),
+        Column(
+            "madds_delta",
+            ("Δ", "%"),
+            ("madds_delta",),
+            "cost",
+            partial(relative, "madds_delta"),
+            "Δ beside a cost: relative to the plain network of the same architecture",
+        ),
+        Column(
+            "executed",
+            ("executed", "M"),
+            ("executed",),
+            "cost",
+            partial(millions, "executed"),
+            "executed: multiply-adds that the code path which ran really does for one image, millions",
+        ),
+        Column(
+            "params", ("params", "M"), ("params",), "cost", partial(millions, "params"), "params: parameters, millions"
+        ),
+        Column("params_delta", ("Δ", "%"), ("params_delta",), "cost", partial(relative, "params_delta")),
+        Column(
+            "activations",
+            ("activations", "M"),
+            ("activations",),
+            "cost",
+            partial(millions, "activations"),
+            "activations: elements of the outputs of convolutions and linear layers for one image, millions",
+            default=False,
+        ),
+    )
+
+
+def _accuracy() -> tuple[Column, ...]:
+    fields = ("_delta", "_delta_ci95", "_delta_seeds")
+
+    def difference(key: str, against: str, meaning: str) -> Column:
+        name = f"{key}_delta"
+        return Column(
+            name,
+            ("Δ top-1, points", against),
+            tuple(key + field for field in fields),
+            "accuracy",
+            partial(gain, name),
+            meaning,
+        )
+
+    return (
+        Column(
+            "top1",
+            ("top-1", "% ±sd"),
+            ("top1", "top1_sd"),
+            "accuracy",
+            top1,
+            "top-1: test images, after the last epoch, mean over seeds ± standard deviation over seeds",
+        ),
+        Column(
+            "seeds",
+            ("seeds", "n"),
+            ("seeds",),
+            "accuracy",
+            partial(plain, "seeds"),
+            "seeds: how many trainings top-1 is over",
+        ),
+        difference(
+            "top1",
+            "vs plain",
+            "Δ top-1: mean difference to plain over the seeds that both have, in percentage points, ± half its 95% "
+            "interval (t, paired by seed); with under 5 seeds: too few seeds, no claim is made",
+        ),
+        difference(
+            "top1_equal_madds",
+            "vs plain at equal MAdds",
+            "at equal MAdds: to the plain network widened to this row's multiply-adds (within 1%)",
+        ),
+        difference(
+            "top1_equal_params",
+            "vs plain at equal params",
+            "at equal params: to the plain network widened to this row's parameters (within 1%)",
+        ),
+        Column(
+            "top5",
+            ("top-5", "%"),
+            ("top5",),
+            "accuracy",
+            partial(percent, "top5"),
+            "top-5: as top-1, the true class among the first five, mean over seeds",
+        ),
+        Column(
+            "val_top1",
+            ("val top-1", "%"),
+            ("val_top1",),
+            "accuracy",
+            partial(percent, "val_top1"),
+            "val top-1: on the validation part held out of train, mean over seeds",
+            default=False,
+        ),
+        Column(
+            "images_per_second",
+            ("training", "images/s"),
+            ("images_per_second",),
+            "accuracy",
+            partial(per_second, "images_per_second"),
+            "training: images per second while training, mean over seeds",
+        ),
+    )
+
+
+def _about() -> tuple[Column, ...]:
+    def column(key: str, meaning: str, *, default: bool = False, unit: str = "") -> Column:
+        return Column(key, (key, unit), (key,), "about", partial(plain, key), meaning, default)
+
+    return (
+        column("operator", "operator: what stands in place of the convolutions"),
+        column("regions", "regions: m, filters to choose from at each position"),
+        column("recipe", "recipe: which convolutions are replaced"),
+        column("width", "width: multiplier of the channels, where it is not the architecture's own", default=True),
+        column("variant", "variant: hash of all that defines the network"),
+        Column(
+            "status",
+            ("status", ""),
+            ("status", "error"),
+            "about",
+            partial(plain, "status"),
+            "status: done, or which stage failed; the reasons are below the table",
+        ),
+    )
+
+
+def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
+    ways = sorted(
+        {way for table in tables for way in table.latencies},
+        key=lambda way: (way.batch_size or 0, way.threads or 0, way.dtype, way.device, way.suffix),
+    )
+    found = []
+    for way in ways:
+        name, short = f"latency_{way.suffix}", f"b={way.batch_size}"
+        if "_" in way.suffix:
+            short += f" t={way.threads} {way.dtype} {way.device}"
+        found += [
+            Column(
+                name,
+                (f"p50 {short}", "ms [p25 p75]"),
+                (name, *(f"{name}_{part}" for part in ("p25", "p75", "p90", "p99", "samples"))),
+                "latency",
+                partial(with_quartiles, name, milliseconds),
+                "p50: median latency of one call with b images, milliseconds [quartiles of the samples]",
+            ),
+            Column(
+                f"ratio_{way.suffix}",
+                (f"ratio {short}", "[p25 p75]"),
+                tuple(f"ratio_{way.suffix}{part}" for part in ("", "_p25", "_p75")),
+                "latency",
+                partial(with_quartiles, f"ratio_{way.suffix}", ratio),
+                "ratio: latency over that of plain, paired round by round in one process, median [quartiles]",
+            ),
+            *(
+                Column(
+                    f"{part}_{way.suffix}",
+                    (f"{part} {short}", "ms"),
+                    (f"{name}_{part}",),
+                    "latency",
+                    partial(milliseconds, f"{name}_{part}"),
+                    f"{part}: latency that {part[1:]}% of the samples stay under, milliseconds",
+                    default=False,
+                )
+                for part in ("p90", "p99")
+            ),
+        ]
+    return tuple(found)
+
+
+def known(tables: Sequence[Table]) -> tuple[Column, ...]:
+    """All columns that a report of `tables` can have, in the order in which they are shown."""
+    return (*_cost(), *_latency(tables), *_accuracy(), *_about())
+
+
+def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Column, ...]:
+    """The columns asked for ("latency", "ratio", "p90" and "p99" stand for every batch size), or the usual ones that
+    have a value in some row. InputError names what there is.
+    """
+    columns = known(tables)
+    if wanted is None:
+        rows = [row for table in tables for row in table.rows]
+        return tuple(column for column in columns if column.default and _is_used(column, rows))
+    return tuple(dict.fromkeys(column for name in wanted for column in find(columns, name)))
+
+
+def find(columns: Sequence[Column], name: str) -> list[Column]:
+    """The columns that a name means. InputError names what there is."""
+    families = ("latency", "ratio", "p90", "p99")
+    fitting = [
+        column for column in columns if column.key == name or (name in families and column.key.startswith(f"{name}_b"))
+    ]
+    if not fitting and name not in families:
+        raise unknown("column", name, (*(column.key for column in columns), *families))
+    return fitting
+
+
+def _is_used(column: Column, rows: Sequence[Row]) -> bool:
+    if column.key == "status":
+        return any(row.values.get("status") != "done" for row in rows)
+    if column.key == "madds":
+        return any("madds" in row.values or row.values.get("declared") is False for row in rows)
+    return any(column.fields[0] in row.values for row in rows)

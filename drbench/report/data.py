@@ -1,0 +1,153 @@
+"""A report as data, csv or json: raw figures in seconds, multiply-adds and fractions, under documented names.
+
+csv: one line a row of any table, with the table's conditions in the first fields; published figures are lines of
+`kind` "published". json: {"fields": {name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...]}.
+A figure that is missing is empty in csv and absent in json.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from drbench.report.columns import Column, known
+from drbench.report.model import Report, Row, Table, Value
+from drbench.report.wording import SYNTHETIC
+
+IDENTITY = ("kind", "architecture", "label")
+EXTRA = ("operator", "regions", "recipe", "width", "variant", "matched_by", "matched_to")
+PUBLISHED = {
+    "published_madds": "multiply-adds as published",
+    "published_params": "parameters as published",
+    "published_top1": "top-1 as published, fraction",
+    "published_data": "data set and input size of published_top1",
+    "counted": "label of our variant that the published figure is compared with",
+    "counted_madds": "multiply-adds of that variant at 224 px and 1000 classes, counted by drbench",
+    "counted_params": "parameters of it, likewise",
+    "madds_deviation": "counted_madds / published_madds - 1",
+    "params_deviation": "counted_params / published_params - 1",
+    "source": "where the figure was published",
+    "note": "what is to be known of it",
+}
+
+
+def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
+    """One line a row; `width` and `color` mean nothing here."""
+    conditions = [name for name in _conditions(report.tables[0]) if name != "synthetic_warning"]
+    published = list(PUBLISHED) if columns is None else []
+    fields = [name for name in _fields(report, columns) if name not in IDENTITY]
+    out = io.StringIO()
+    writer = csv.DictWriter(
+        out, [*conditions, *IDENTITY, *fields, *published], restval="", extrasaction="ignore", lineterminator="\n"
+    )
+    writer.writeheader()
+    for table in report.tables:
+        for row in table.rows:
+            writer.writerow({**_conditions(table), **_row(row)})
+    for row in report.published if columns is None else ():
+        writer.writerow(_row(row))
+    return out.getvalue()
+
+
+def as_json(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
+    """Tables with their conditions; `width` and `color` mean nothing here."""
+    fields = _fields(report, columns)
+    found: dict[str, Any] = {"fields": {**fields, **(PUBLISHED if columns is None else {})}}
+    found["tables"] = [
+        {
+            **_conditions(table),
+            "training": json.loads(table.conditions.training or "{}"),
+            "notes": list(table.notes),
+            "rows": [{k: v for k, v in _row(row).items() if k in fields or k in IDENTITY} for row in table.rows],
+        }
+        for table in report.tables
+    ]
+    if columns is None:
+        found["published"] = [_row(row) for row in report.published]
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def _conditions(table: Table) -> dict[str, Any]:
+    c = table.conditions
+    found = asdict(c)
+    found["preset"] = json.loads(c.training).get("preset") if c.training else None
+    if c.synthetic:
+        found["synthetic_warning"] = SYNTHETIC.format(data=c.data)
+    return found
+
+
+def _row(row: Row) -> dict[str, Value]:
+    return {**row.values, "kind": row.kind, "architecture": row.architecture, "label": row.label}
+
+
+def _fields(report: Report, columns: Sequence[Column] | None) -> dict[str, str]:
+    """Name -> meaning of every field, in order."""
+    found: dict[str, str] = {}
+    if columns is None:
+        found |= {name: _MEANINGS.get(name, name) for name in (*IDENTITY, *EXTRA)}
+    for column in known(report.tables) if columns is None else columns:
+        for field in column.fields:
+            found.setdefault(field, meaning(field))
+    if columns is None:
+        found |= {name: meaning(name) for name in ("reference_madds", "reference_params")}
+    return found
+
+
+def meaning(field: str) -> str:
+    """What a field holds, and its unit."""
+    if field in _MEANINGS:
+        return _MEANINGS[field]
+    for suffix, text in _SUFFIXES.items():
+        if field.endswith(suffix):
+            return f"{meaning(field.removesuffix(suffix))}: {text}"
+    if field.startswith("latency_"):
+        return "latency of one call, seconds, median of the samples, batch size after b"
+    if field.startswith("ratio_"):
+        return "latency over that of plain, paired round by round, median"
+    return field
+
+
+_SUFFIXES = {
+    "_p25": "25% quantile of the samples",
+    "_p75": "75% quantile of the samples",
+    "_p90": "90% quantile of the samples",
+    "_p99": "99% quantile of the samples",
+    "_samples": "how many samples",
+    "_ci95": "half the width of its 95% interval over seeds (absent under 5 seeds)",
+    "_seeds": "how many seeds both have",
+}
+_MEANINGS = {
+    "kind": "plain, converted, matched (plain at equal cost) or published",
+    "architecture": "the network",
+    "label": "the variant's short name",
+    "operator": "what stands in place of the convolutions",
+    "regions": "filters to choose from at each position",
+    "recipe": "which convolutions are replaced",
+    "width": "multiplier of the channels, where not the architecture's own",
+    "variant": "hash of all that defines the network",
+    "matched_by": "madds or params: what was made equal by widening",
+    "matched_to": "hash of the variant whose cost was matched",
+    "madds": "multiply-adds of convolutions and linear layers per image, by the convention",
+    "madds_delta": "relative to plain, fraction",
+    "executed": "multiply-adds per image that the path which ran really does",
+    "params": "parameters",
+    "params_delta": "relative to plain, fraction",
+    "activations": "elements of the outputs of convolutions and linear layers per image",
+    "top1": "top-1 on test images after the last epoch, fraction, mean over seeds",
+    "top1_sd": "its standard deviation over seeds, fraction",
+    "seeds": "how many trainings top1 is over",
+    "top1_delta": "mean difference of top1 to plain over the seeds that both have, fraction",
+    "top1_equal_madds_delta": "likewise, to plain widened to equal multiply-adds",
+    "top1_equal_params_delta": "likewise, to plain widened to equal parameters",
+    "top5": "top-5, fraction, mean over seeds",
+    "val_top1": "top-1 on the held-out part of train, fraction, mean over seeds",
+    "images_per_second": "images per second while training, mean over seeds",
+    "status": "done, or which stage failed or was interrupted",
+    "error": "why",
+    "reference_madds": "multiply-adds of the network at 224 px and 1000 classes",
+    "reference_params": "parameters of the network with 1000 classes",
+}

@@ -1,0 +1,88 @@
+"""Results as one long table: a row for each measurement, with all that says whose it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+INTEGERS = ("regions", "stem_stride", "seed", "batch_size", "threads", "sample_count")
+TEXT: Any = pd.Series(["text"]).dtype
+"""What pandas makes of text: `str` from version 3 on."""
+FLOATS = ("width", "value", "spread_low", "spread_high", "p90", "p99")
+
+
+def load(
+    db: str | os.PathLike[str] | Store | None = None,
+    *,
+    run: str | None = None,
+    suite: str | None = None,
+    names: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """All results of a database ($DRBENCH_DB or ./drbench.db, a path, a URL, an open Store), of a run or of a suite.
+
+    `run` is an id, the beginning of one, or "latest"; `names` keeps only the figures of these names.
+    One row a measurement; a record without any (it failed) has one row whose `name` is missing. Columns:
+    `run`, `suite`, `architecture`, `operator`, `label`, `regions`, `variant` (hash), ... say what was measured;
+    `stage`, `seed`, `status`, `error`, `data`, `preset`, `settings` (JSON) how; `hostname`, `cpu`, `gpu`, ... where;
+    `name`, `part` ("" is the whole), `value`, `unit`, `batch_size`, `threads`, `dtype`, `device` the figure, in
+    seconds, multiply-adds per sample, fractions; `sample_count`, `spread_low` and `spread_high` (quartiles), `p90`,
+    `p99` the raw samples behind it. Raw samples are in the database (`Store.records`). Rows are in the order in which
+    they were measured.
+
+    Raises:
+        InputError: no database, or none of drbench; no such run.
+        NothingError: a run was asked for and there are none.
+    """
+    from drbench_db import Store
+
+    if isinstance(db, Store):
+        return _load(db, run, suite, names)
+    with Store.open(db, write=False) as store:
+        return _load(store, run, suite, names)
+
+
+def _load(store: Store, run: str | None, suite: str | None, names: Collection[str] | None) -> pd.DataFrame:
+    found = store.run(run).id if run is not None else None
+    (record_names, record_rows), (measure_names, measure_rows) = store.rows(run=found, suite=suite, names=names)
+    records = _frame(record_names, record_rows)
+    measurements = _frame(measure_names, measure_rows)
+    place = pd.Index(records["record"]).get_indexer(pd.Index(measurements["record"]))
+    kept = np.flatnonzero(place >= 0)
+    bare = np.setdiff1d(np.arange(len(records)), place)  # records without measurements: they failed
+    whose = np.concatenate([place[kept], bare])
+    what = np.concatenate([kept, np.full(len(bare), -1)])
+    order = np.argsort(whose, kind="stable")
+    left = records.take(whose[order]).reset_index(drop=True)
+    right = measurements.drop(columns="record")
+    right = right.reindex(what[order]).reset_index(drop=True)
+    return pd.concat([left, right], axis=1)
+
+
+def _frame(names: tuple[str, ...], rows: Sequence[Any]) -> pd.DataFrame:
+    """A frame of the store's rows, with types that do not depend on what happens to be missing."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    data: dict[str, object] = {}
+    for name, values in zip(names, columns, strict=True):
+        if name in INTEGERS:
+            data[name] = pd.array(values, dtype="Int64")
+        elif name in FLOATS:
+            data[name] = np.array(values, dtype=np.float64)
+        elif name in ("record", "num_classes", "cores", "synthetic", "dirty"):
+            data[name] = np.array(values, dtype=bool if name in ("synthetic", "dirty") else np.int64)
+        else:
+            data[name] = _texts(values)
+    return pd.DataFrame(data)
+
+
+def _texts(values: Sequence[object]) -> object:
+    """Texts repeat: number them first, then let pandas see each one once."""
+    numbers: dict[object, int] = {}
+    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.intp, len(values))
+    return pd.array(list(numbers), dtype=TEXT).take(codes)

@@ -1,0 +1,167 @@
+"""The long frame -> what is known of each variant under each set of conditions: of each piece of work, the newest.
+
+A record of the train stage carries its conditions (data, settings). Cost and latency do not depend on them: they count
+for all the conditions of their run, and where their run trained nothing, for those of the same suite and machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from drbench.report.model import Conditions
+
+NAMES = (
+    *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
+    *("latency", "latency_ratio", "top1", "top5", "val_top1", "train_images_per_second"),
+)
+"""The measurements that a report is made of."""
+
+RECORD_COLUMNS = (
+    *("record", "run", "suite", "architecture", "operator", "label", "regions", "recipe", "width", "input_shape"),
+    *("num_classes", "matched_by", "matched_to", "architecture_args", "variant", "stage", "seed", "status", "error"),
+    *("finished", "data", "settings", "machine", "hostname", "cpu", "gpu", "drbench"),
+)
+FIGURE_COLUMNS = (
+    *("record", "name", "value", "batch_size", "threads", "dtype", "device"),
+    *("sample_count", "spread_low", "spread_high", "p90", "p99"),
+)
+_IRRELEVANT = ("loader_workers",)
+"""Settings that change how long a result takes, not what it is."""
+
+
+class Figure(NamedTuple):
+    """One measurement; the order of FIGURE_COLUMNS."""
+
+    record: int
+    name: str
+    value: float | None
+    batch_size: int | None
+    threads: int | None
+    dtype: str | None
+    device: str | None
+    sample_count: int
+    low: float | None
+    high: float | None
+    p90: float | None
+    p99: float | None
+
+
+@dataclass
+class Gathered:
+    """One variant under one set of conditions: its newest records by (stage, seed), the figures by record."""
+
+    first: Any
+    records: dict[tuple[str, int | None], Any] = field(default_factory=dict)
+    figures: dict[int, list[Figure]] = field(default_factory=dict)
+
+    def of(self, stage: str) -> Iterator[tuple[int | None, list[Figure]]]:
+        """(seed, figures) of each done record of a stage."""
+        for (found, seed), record in self.records.items():
+            if found == stage and record.status == "done":
+                yield seed, self.figures.get(record.record, [])
+
+
+def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
+    """Conditions -> variant hash -> what is known of it, in the order of the frame."""
+    records = list(_tuples(frame.loc[~frame["record"].duplicated().to_numpy()], RECORD_COLUMNS, "Record"))
+    whole = frame.loc[frame["name"].isin(NAMES).to_numpy() & (frame["part"] == "").to_numpy()]
+    figures: dict[int, list[Figure]] = {}
+    for values in zip(*(_values(whole[name]) for name in FIGURE_COLUMNS), strict=True):
+        figure = Figure(*values)
+        figures.setdefault(figure.record, []).append(figure)
+    found: dict[Conditions, dict[str, Gathered]] = {}
+    for record, conditions in _placed(records):
+        gathered = found.setdefault(conditions, {}).setdefault(record.variant, Gathered(record))
+        gathered.first = record  # labels may get better
+        before = gathered.records.get((record.stage, record.seed))
+        if before is None or _age(record) >= _age(before):
+            gathered.records[record.stage, record.seed] = record
+            gathered.figures[record.record] = figures.get(record.record, [])
+    return found
+
+
+def _age(record: Any) -> tuple[bool, str, int]:
+    """What is done counts before what is not, then the newer."""
+    return (record.status == "done", record.finished, record.record)
+
+
+def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
+    """Each record with every set of conditions that it counts for."""
+    by_run: dict[Any, dict[Conditions, None]] = {}
+    by_place: dict[Any, dict[Conditions, None]] = {}
+    own: dict[int, Conditions] = {}
+    opened: dict[tuple[Any, str], str] = {}
+    for record in records:  # what only a record that opened the data knows holds for those that failed before
+        if record.data is not None and "data_digest" in record.settings:
+            opened[_place(record), _asked(record.settings)] = record.settings
+    for record in records:
+        if record.data is not None:
+            place = _place(record)
+            settings = record.settings
+            if "data_digest" not in settings:
+                settings = opened.get((place, _asked(settings)), settings)
+            own[record.record] = conditions = _conditions(place, settings)
+            by_run.setdefault((record.run, place), {})[conditions] = None
+            by_place.setdefault(place, {})[conditions] = None
+    for record in records:
+        if record.record in own:
+            yield record, own[record.record]
+            continue
+        place = _place(record)
+        for conditions in by_run.get((record.run, place)) or by_place.get(place) or [_conditions(place, "{}")]:
+            yield record, conditions
+
+
+def _place(record: Any) -> tuple[Any, ...]:
+    computer = ", ".join(part for part in (record.hostname, record.cpu, record.gpu) if part)
+    return (record.suite, record.input_shape, record.num_classes, computer, record.machine, record.drbench)
+
+
+@cache
+def _asked(settings: str) -> str:
+    """What was asked for, without what was found when the data was opened."""
+    found = json.loads(settings)
+    return json.dumps([found.get("data"), found.get("train"), found.get("eval_weights")], sort_keys=True)
+
+
+@cache
+def _conditions(place: tuple[Any, ...], settings: str) -> Conditions:
+    suite, shape, classes, computer, machine, drbench = place
+    found = json.loads(settings)
+    data = found.get("data") or {}
+    train = {key: value for key, value in (found.get("train") or {}).items() if key not in _IRRELEVANT}
+    if found.get("eval_weights"):
+        train = {"preset": "evaluated from saved weights"}
+    name = str(data.get("name", ""))
+    about = {f"data.{key}": value for key, value in data.items() if key not in ("name", "synthetic")}
+    about["data.digest"] = found.get("data_digest")
+    return Conditions(
+        suite=suite,
+        data=name,
+        synthetic=bool(found.get("synthetic", data.get("synthetic", name == "shapes"))),
+        training=json.dumps({**train, **about}, sort_keys=True) if name else "",
+        input_shape=shape,
+        num_classes=classes,
+        machine=f"{computer} [{machine[:8]}]",
+        drbench=drbench,
+    )
+
+
+def _tuples(frame: pd.DataFrame, names: tuple[str, ...], kind: str) -> Iterator[Any]:
+    made = NamedTuple(kind, [(name, Any) for name in names])  # type: ignore[misc]
+    return (made(*values) for values in zip(*(_values(frame[name]) for name in names), strict=True))
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """Python values, with None for what is missing or no number."""
+    if column.dtype.kind == "b":
+        return column.tolist()
+    if column.dtype.kind == "f":
+        return [value if value == value else None for value in column.tolist()]
+    return column.astype(object).where(column.notna(), None).tolist()

@@ -1,0 +1,55 @@
+"""A report as GitHub-flavoured markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from drbench.report.cells import name_cells, published_cells, table_cells
+from drbench.report.columns import Column, choose
+from drbench.report.layout import Cells
+from drbench.report.model import Report
+from drbench.report.wording import PUBLISHED, caption, notes, sources, title
+
+
+def as_markdown(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
+    """The same tables as on a terminal, whole; `width` and `color` mean nothing here."""
+    parts: list[str] = []
+    shown: dict[Column, None] = {}
+    for table in report.tables:
+        own = columns if columns is not None else choose([table], None)
+        shown |= dict.fromkeys(own)
+        first, *more = title(table, report.tables)
+        parts += [f"## {_escaped(first)}", "  \n".join(map(_escaped, more))]
+        parts.append(_table([name_cells(table), *table_cells(table, own)]))
+        parts += [f"> {_escaped(line)}" for line in notes(table)]
+    if report.published and columns is None:
+        heading, _, explanation = PUBLISHED.partition(", marked as such, ")
+        first_cells, more_cells = published_cells(report.published)
+        parts += [f"## {heading}", _escaped(explanation) + ".", _table([first_cells, *more_cells])]
+        parts.append("  \n".join(map(_escaped, sources(report.published))))
+    parts.append("\n".join(f"- {_escaped(line)}" for line in caption(report, list(shown))))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(columns: Sequence[Cells]) -> str:
+    header = [" ".join(part for part in column.header if part) for column in columns]
+    rule = [":--" if column.left else "--:" for column in columns]
+    rows = zip(*(column.cells for column in columns), strict=True)
+    lines = [header, rule, *([_indented(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _indented(text: str) -> str:
+    """Leading blanks would be lost."""
+    return "&nbsp;&nbsp;" + text.strip() if text.startswith("  ") else text.strip()
+
+
+def _cell(text: str) -> str:
+    return _escaped(text).replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    """What markdown would take for markup or HTML."""
+    for character in "\\`*_<":
+        text = text.replace(character, f"\\{character}")
+    return text

@@ -1,0 +1,51 @@
+"""What others published, beside our counts of the same networks at the published input size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from drbench.published import Published, deviation, published
+from drbench.report.model import Row, Table, Value
+
+
+def published_rows(tables: Iterable[Table]) -> tuple[Row, ...]:
+    """A row for each published figure of the architectures in `tables`, and each variant of ours that it speaks of."""
+    ours: dict[str, dict[tuple[str, str], Row]] = {}
+    for table in tables:
+        for row in table.rows:
+            architecture = str(row.values["architecture"])
+            ours.setdefault(architecture, {})
+            if (
+                row.kind != "matched"
+                and row.values.get("width") is None
+                and ("reference_madds" in row.values or "reference_params" in row.values)
+            ):
+                ours[architecture].setdefault((str(row.values["operator"]), row.label), row)
+    return tuple(row for architecture in ours for row in _of(architecture, ours[architecture]))
+
+
+def _of(architecture: str, ours: dict[tuple[str, str], Row]) -> Iterator[Row]:
+    for figure in published(architecture):
+        same: list[Row | None] = [row for (operator, _), row in ours.items() if operator == figure.operator]
+        for row in same or [None]:
+            yield Row("published", architecture, figure.operator, _values(figure, row))
+
+
+def _values(figure: Published, row: Row | None) -> dict[str, Value]:
+    found: dict[str, Value] = {
+        "operator": figure.operator,
+        "published_madds": None if figure.madds_m is None else figure.madds_m * 1e6,
+        "published_params": None if figure.params_m is None else figure.params_m * 1e6,
+        "published_top1": None if figure.top1_pct is None else figure.top1_pct / 100,
+        "published_data": f"{figure.dataset} {figure.input_px} px",
+        "source": figure.source,
+        "note": figure.note,
+    }
+    if row is not None:
+        found["counted"] = row.label
+        for name in ("madds", "params"):
+            value, theirs = row.values.get(f"reference_{name}"), found[f"published_{name}"]
+            if isinstance(value, int | float):
+                found[f"counted_{name}"] = value
+                found[f"{name}_deviation"] = deviation(value, theirs if isinstance(theirs, float) else None)
+    return {name: value for name, value in found.items() if value not in (None, "")}

@@ -1,0 +1,73 @@
+"""A report for a terminal: as many columns side by side as it is wide, in colour if it can show them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from drbench.report.cells import name_cells, published_cells, table_cells
+from drbench.report.columns import Column, choose
+from drbench.report.layout import lay_out
+from drbench.report.model import Report
+from drbench.report.wording import PUBLISHED, caption, notes, sources, title
+
+
+def as_terminal(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
+    """The tables one after the other, then published figures, then what the columns mean."""
+    page = Page(width, color)
+    shown: dict[Column, None] = {}
+    for table in report.tables:
+        own = columns if columns is not None else choose([table], None)
+        shown |= dict.fromkeys(own)
+        first, *more = title(table, report.tables)
+        page.text(first, "bold cyan")
+        for line in more:
+            page.text(line, "dim")
+        page.lines(
+            lay_out(name_cells(table), table_cells(table, own), width, strong=[r.kind == "plain" for r in table.rows])
+        )
+        for line in notes(table):
+            page.text(line, "yellow")
+        page.text("")
+    if report.published and columns is None:
+        page.text(PUBLISHED, "bold cyan")
+        page.lines(lay_out(*published_cells(report.published), width))
+        for line in sources(report.published):
+            page.text(line, "dim")
+        page.text("")
+    for line in caption(report, list(shown)):
+        page.text(line, "dim")
+    return page.done()
+
+
+class Page:
+    """Lines for a terminal of a given width, kept as text. Tables are never broken, sentences are."""
+
+    def __init__(self, width: int, color: bool) -> None:
+        self._out = io.StringIO()
+        self._console = Console(
+            file=self._out,
+            width=width,
+            force_terminal=color,
+            color_system="standard" if color else None,
+            no_color=not color,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+
+    def text(self, text: str, style: str = "") -> None:
+        """A sentence, broken between words."""
+        self._console.print(Text(text, style=style))
+
+    def lines(self, lines: Sequence[Text]) -> None:
+        """Lines that stay as they are."""
+        self._console.print(Text("\n").join(lines), soft_wrap=True)
+
+    def done(self) -> str:
+        """All of it, ending with a line break."""
+        return self._out.getvalue()
