@@ -132,7 +132,7 @@ def _facts(gathered: Gathered, latencies: tuple[Latency, ...]) -> dict[str, Valu
     }
     facts["width"] = _finite(record.width)
     for _, figures in gathered.of("cost"):
-        facts.update({f.name: _finite(f.value) for f in figures if f.name in _COSTS})
+        facts.update({f.name: round(f.value) for f in figures if f.name in _COSTS and f.value is not None})
         facts["declared"] = any(f.name == "madds" for f in figures)
     for _, figures in gathered.of("latency"):
         for way in latencies:
@@ -185,7 +185,7 @@ def _against(facts: Mapping[str, Value], plain: Mapping[str, Value]) -> dict[str
     found: dict[str, Value] = {}
     for name in ("madds", "params"):
         ours, theirs = facts.get(name), plain.get(name)
-        if isinstance(ours, float) and isinstance(theirs, float) and theirs:
+        if isinstance(ours, int) and isinstance(theirs, int) and theirs:
             found[f"{name}_delta"] = ours / theirs - 1
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from drbench.published import DEVIATION_LIMIT
+from drbench.records import PLAIN
 from drbench.report.columns import Column, Values, millions, percent, relative
 from drbench.report.layout import Cells
 from drbench.report.model import Row, Table
@@ -18,10 +19,11 @@ def names(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         new = row.architecture != before
         before = row.architecture
+        bad = "" if row.values.get("status") == "done" else f" ({row.values.get('status')})"
         if row.kind == "plain" and new:
-            yield row.architecture if row.label == "conv" else f"{row.architecture} {row.label}"
+            yield (row.architecture if row.label == PLAIN else f"{row.architecture} {row.label}") + bad
         else:
-            yield f"{row.architecture} {row.label}" if new else f"  {row.label}"
+            yield (f"{row.architecture} {row.label}" if new else f"  {row.label}") + bad
 
 
 def name_cells(table: Table) -> Cells:
@@ -65,7 +67,9 @@ def published_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
     ]
     columns.append(cells("top1", ("top-1", "%"), (_top1(row.values) for row in rows)))
     columns.append(cells("about", ("data", ""), (str(row.values["published_data"]) for row in rows), left=True))
-    columns.append(cells("about", ("ours", "is"), (str(row.values.get("counted", "")) for row in rows), left=True))
+    columns.append(
+        cells("about", ("compared", "with"), (str(row.values.get("counted", "")) for row in rows), left=True)
+    )
     columns.append(
         cells("about", ("source", ""), (f"[{numbers[str(row.values['source'])]}]" for row in rows), left=True)
     )

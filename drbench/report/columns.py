@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from drbench.errors import unknown
-from drbench.report.model import Row, Table, Value
+from drbench.report.model import FEW_SEEDS, Row, Table, Value
 
 Values = Mapping[str, Value]
 MISSING = "-"
@@ -96,12 +96,18 @@ def top1(values: Values) -> str:
     return percent("top1", values) + ("" if spread is None else f" ±{spread * 100:.2f}")
 
 
+def seeds(values: Values) -> str:
+    """5, or 2: too few."""
+    value = _number(values, "seeds")
+    return "" if value is None else f"{value:.0f}" + (": too few" if value < FEW_SEEDS else "")
+
+
 def gain(name: str, values: Values) -> str:
-    """+0.61 ±0.20, or +0.61 too few seeds."""
+    """+0.61 ±0.20; in brackets where there are too few seeds for an interval."""
     value, half = _number(values, name), _number(values, f"{name}_ci95")
     if value is None:
         return ""
-    return f"{value * 100:+.2f} " + ("too few seeds" if half is None else f"±{half * 100:.2f}")
+    return f"({value * 100:+.2f})" if half is None else f"{value * 100:+.2f} ±{half * 100:.2f}"
 
 
 def madds(values: Values) -> str:
@@ -111,6 +117,14 @@ def madds(values: Values) -> str:
 
 def _cost() -> tuple[Column, ...]:
     return (
+        Column(
+            "width",
+            ("width", "x"),
+            ("width",),
+            "cost",
+            partial(plain, "width"),
+            "width: multiplier of the channels, where it is not the architecture's own",
+        ),
         Column(
             "madds",
             ("MAdds", "M"),
@@ -159,7 +173,7 @@ def _accuracy() -> tuple[Column, ...]:
         name = f"{key}_delta"
         return Column(
             name,
-            ("Δ top-1, points", against),
+            ("Δ top-1", against),
             tuple(key + field for field in fields),
             "accuracy",
             partial(gain, name),
@@ -180,23 +194,23 @@ def _accuracy() -> tuple[Column, ...]:
             ("seeds", "n"),
             ("seeds",),
             "accuracy",
-            partial(plain, "seeds"),
-            "seeds: how many trainings top-1 is over",
+            seeds,
+            f"seeds: how many trainings top-1 is over; too few: under {FEW_SEEDS}, no claim is made",
         ),
         difference(
             "top1",
             "vs plain",
             "Δ top-1: mean difference to plain over the seeds that both have, in percentage points, ± half its 95% "
-            "interval (t, paired by seed); with under 5 seeds: too few seeds, no claim is made",
+            f"interval (t, paired by seed); in brackets: too few seeds (under {FEW_SEEDS}) to say which is better",
         ),
         difference(
             "top1_equal_madds",
-            "vs plain at equal MAdds",
+            "at equal MAdds",
             "at equal MAdds: to the plain network widened to this row's multiply-adds (within 1%)",
         ),
         difference(
             "top1_equal_params",
-            "vs plain at equal params",
+            "at equal params",
             "at equal params: to the plain network widened to this row's parameters (within 1%)",
         ),
         Column(
@@ -235,7 +249,6 @@ def _about() -> tuple[Column, ...]:
         column("operator", "operator: what stands in place of the convolutions"),
         column("regions", "regions: m, filters to choose from at each position"),
         column("recipe", "recipe: which convolutions are replaced"),
-        column("width", "width: multiplier of the channels, where it is not the architecture's own", default=True),
         column("variant", "variant: hash of all that defines the network"),
         Column(
             "status",
@@ -244,6 +257,7 @@ def _about() -> tuple[Column, ...]:
             "about",
             partial(plain, "status"),
             "status: done, or which stage failed; the reasons are below the table",
+            default=False,
         ),
     )
 
@@ -319,8 +333,6 @@ def find(columns: Sequence[Column], name: str) -> list[Column]:
 
 
 def _is_used(column: Column, rows: Sequence[Row]) -> bool:
-    if column.key == "status":
-        return any(row.values.get("status") != "done" for row in rows)
     if column.key == "madds":
         return any("madds" in row.values or row.values.get("declared") is False for row in rows)
     return any(column.fields[0] in row.values for row in rows)

@@ -19,7 +19,7 @@ from drbench.report.model import Report, Row, Table, Value
 from drbench.report.wording import SYNTHETIC
 
 IDENTITY = ("kind", "architecture", "label")
-EXTRA = ("operator", "regions", "recipe", "width", "variant", "matched_by", "matched_to")
+EXTRA = ("operator", "regions", "recipe", "variant", "matched_by", "matched_to")
 PUBLISHED = {
     "published_madds": "multiply-adds as published",
     "published_params": "parameters as published",

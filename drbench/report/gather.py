@@ -25,7 +25,7 @@ NAMES = (
 RECORD_COLUMNS = (
     *("record", "run", "suite", "architecture", "operator", "label", "regions", "recipe", "width", "input_shape"),
     *("num_classes", "matched_by", "matched_to", "architecture_args", "variant", "stage", "seed", "status", "error"),
-    *("finished", "data", "settings", "machine", "hostname", "cpu", "gpu", "drbench"),
+    *("finished", "data", "settings", "machine", "hostname", "cpu", "gpu", "torch", "drbench"),
 )
 FIGURE_COLUMNS = (
     *("record", "name", "value", "batch_size", "threads", "dtype", "device"),
@@ -119,7 +119,8 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
 
 
 def _place(record: Any) -> tuple[Any, ...]:
-    computer = ", ".join(part for part in (record.hostname, record.cpu, record.gpu) if part)
+    torch = record.torch and f"torch {record.torch}"
+    computer = ", ".join(part for part in (record.hostname, record.cpu, record.gpu, torch) if part)
     return (record.suite, record.input_shape, record.num_classes, computer, record.machine, record.drbench)
 
 

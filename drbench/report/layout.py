@@ -42,7 +42,7 @@ def _blocks(first: Cells, columns: Sequence[Cells], width: int) -> list[list[Cel
     blocks: list[list[Cells]] = [[]]
     for _, group in groupby(columns, key=lambda column: column.topic):
         topic = list(group)
-        if blocks[-1] and _span(blocks[-1]) + _span(topic) > room and _span(topic) <= room:
+        if blocks[-1] and _span(blocks[-1]) + _span(topic) > room:
             blocks.append([])
         for column in topic:
             if blocks[-1] and _span([*blocks[-1], column]) > room:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from drbench.published import Published, deviation, published
 from drbench.report.model import Row, Table, Value
 
+COUNTED_PX = 224
+"""The input size of reference_madds; figures published at another one are not compared."""
+
 
 def published_rows(tables: Iterable[Table]) -> tuple[Row, ...]:
     """A row for each published figure of the architectures in `tables`, and each variant of ours that it speaks of."""
@@ -45,7 +48,8 @@ def _values(figure: Published, row: Row | None) -> dict[str, Value]:
         found["counted"] = row.label
         for name in ("madds", "params"):
             value, theirs = row.values.get(f"reference_{name}"), found[f"published_{name}"]
-            if isinstance(value, int | float):
+            comparable = name == "params" or figure.input_px == COUNTED_PX
+            if isinstance(value, int | float) and comparable:
                 found[f"counted_{name}"] = value
                 found[f"{name}_deviation"] = deviation(value, theirs if isinstance(theirs, float) else None)
     return {name: value for name, value in found.items() if value not in (None, "")}

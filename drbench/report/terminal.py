@@ -70,4 +70,4 @@ class Page:
 
     def done(self) -> str:
         """All of it, ending with a line break."""
-        return self._out.getvalue()
+        return "".join(f"{line.rstrip()}\n" for line in self._out.getvalue().splitlines())

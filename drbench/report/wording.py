@@ -11,8 +11,8 @@ from drbench.report.model import Report, Row, Table
 
 SYNTHETIC = "{data} is synthetic: no evidence for any operator"
 PUBLISHED = (
-    "published figures, marked as such, and ours: multiply-adds and parameters of the same network, counted by drbench "
-    f"at 224 px and 1000 classes; ! is a deviation over {DEVIATION_LIMIT:.0%} (see docs/published.md)"
+    "published figures, marked as such, and ours: the same network counted by drbench at 224 px and 1000 "
+    f"classes; ! is a deviation over {DEVIATION_LIMIT:.0%} (see docs/published.md)"
 )
 _SHOWN = ("preset", "epochs")
 
