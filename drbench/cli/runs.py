@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import screen, write
 
 app = typer.Typer(no_args_is_help=True, help="List and remove runs.")
 
@@ -21,16 +21,11 @@ def list_(
     """All runs, the newest first."""
     from drbench_db import Store
 
-    from drbench.cli.tables import show, table
+    from drbench.report import runs_table
 
+    width, color = screen()
     with Store.open(db) as store:
-        runs = store.runs(suite)
-    columns = ("id", "suite", "status", "started", "finished")
-    if as_json:
-        print(json.dumps([{name: getattr(run, name) for name in (*columns, "command")} for run in runs], indent=2))
-        return
-    rows = [[getattr(run, name) for name in columns] + [run.machine.cpu] for run in runs]
-    show(table("", (*columns, "machine"), rows, 6))
+        write(runs_table(store, suite=suite, format="json" if as_json else "terminal", width=width, color=color))
 
 
 @app.command("rm")

@@ -1,0 +1,30 @@
+"""Where text goes: the terminal with its width and colours, or a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from drbench.errors import FailedError, InputError
+
+
+def screen() -> tuple[int | None, bool]:
+    """Width of the terminal and whether it shows colours; (None, False) where stdout is none."""
+    if not sys.stdout.isatty():
+        return None, False
+    return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
+
+
+def write(text: str, path: Path | None = None) -> None:
+    """Text to stdout, or whole into a file. InputError where the file cannot be written, FailedError on a full disk."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"-o {str(path)!r} cannot be written: {error.strerror}") from error
+    except OSError as error:
+        raise FailedError(f"-o {str(path)!r} could not be written whole: {error.strerror}") from error
