@@ -12,8 +12,13 @@ from copy import deepcopy
 from typing import Any
 
 from drbench.errors import InputError
+from drbench.names import is_import
+from drbench.records import STAGES
 
 Document = dict[str, Any]
+
+REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
+"""The registry's operators that have regions; a user's own may have them too."""
 
 _TOP = {
     "stages": "stages",
@@ -107,9 +112,9 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document
         new["architectures"] = [{**table, "args": {**table.get("args", {}), **given["model_set"]}} for table in named]
     if "weights" in given:
         new["stages"] = ["train"]
-    elif "epochs" in given or "data" in given:  # whoever says how or on what to train wants training
-        new["stages"] = given.get("stages") or [*new.get("stages", ["cost", "latency"]), "train"]
-        new["stages"] = [stage for stage in ("cost", "latency", "train") if stage in new["stages"]]
+    elif "stages" not in given and ("epochs" in given or "data" in given):
+        before = new.get("stages", STAGES)  # whoever says how or on what to train wants training
+        new["stages"] = [stage for stage in STAGES if stage in before or stage == "train"]
     return new
 
 
@@ -126,11 +131,12 @@ def _operators(new: Document, given: Mapping[str, Any]) -> None:
     """--operator replaces the suite's; --regions, --where and --set then change those that there are."""
     regions: Sequence[int] | None = given.get("regions")
     if "operator" in given:
-        new["operators"] = [
-            {"operator": name, **({"regions": regions} if regions else {})} for name in given["operator"]
-        ]
+        new["operators"] = [{"operator": name} for name in given["operator"]]
+        for table in new["operators"]:
+            if regions and (table["operator"] in REGION_OPERATORS or is_import(table["operator"])):
+                table["regions"] = regions
     tables: list[Document] = new.get("operators", [])
-    if regions and "operator" not in given:
+    if regions:
         swept = [table for table in tables if "regions" in table]
         if not swept:
             raise InputError(

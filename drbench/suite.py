@@ -21,15 +21,14 @@ from drbench import toml_text
 from drbench.errors import InputError, unknown
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, source_hashes
+from drbench.overrides import REGION_OPERATORS, apply
 from drbench.records import PLAIN, STAGES, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
 
 SMALL_INPUT = 64
 """Inputs with a shorter side than this get a stem without strides (stated in every variant's `stem_stride`)."""
 
-REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
-"""Operators with a region count of their own; it is always written out in the variant, so that equal is equal."""
-
 DEFAULT_REGIONS = 8
+"""Of the region operators; always written out in the variant, so that equal is equal."""
 
 Stage = Literal["cost", "latency", "train"]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -187,8 +186,6 @@ def validate(document: Mapping[str, Any], source: str) -> Suite:
 
 def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     """A shipped suite by name or a file by path, with the command line's `overrides` (see drbench.overrides)."""
-    from drbench.overrides import apply
-
     document = parse(read_text(name_or_path), name_or_path)
     validate(document, name_or_path)  # the file's own mistakes first, in the file's own words
     return validate(apply(document, overrides or {}), name_or_path)
@@ -196,8 +193,6 @@ def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
 
 def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = STAGES) -> Suite:
     """A suite of one model: plain, and with --operator, or drconv where only its arguments are given."""
-    from drbench.overrides import apply
-
     bare = {"name": name.replace(":", ".").replace("/", "-"), "architectures": [name], "stages": list(stages)}
     given = dict(overrides)
     if not given.get("operator") and any(given.get(key) for key in ("regions", "set", "where", "where_set", "init")):

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drbench import overrides, suite, toml_text
+from drbench.errors import InputError
+from drbench.identity import variant_hash
+from drbench.records import LatencySettings, TrainSettings, Variant
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "architectures": ["shufflenet_v2_x0_5"],
+    "operators": [{"operator": "drconv", "regions": 8}],
+}
+
+
+def made(document: dict[str, Any] | None = None, **given: Any) -> suite.Suite:
+    return suite.validate(overrides.apply({**TINY, **(document or {})}, given), "tiny")
+
+
+def named(found: suite.Suite) -> list[str]:
+    return [f"{name}/{label}" for name, rows in suite.variants(found).items() for _, label in rows]
+
+
+def test_shipped_suites_are_those_of_the_issue() -> None:
+    assert set(suite.shipped()) >= {"mobilenet", "shufflenet", "paper", "controls", "smoke"}
+
+
+@pytest.mark.parametrize("name", suite.shipped())
+def test_shipped_suite(name: str) -> None:
+    found = suite.read_suite(name)
+    assert found.name == name
+    assert found.description
+    for rows in suite.variants(found).values():
+        assert rows[0][1] == "conv"
+        assert len({label for _, label in rows}) == len(rows)
+        assert len({variant_hash(variant) for variant, _ in rows}) == len(rows)
+    work = suite.plan(found)
+    assert [one.stage for one in work] == sorted((one.stage for one in work), key=["cost", "latency", "train"].index)
+
+
+@pytest.mark.parametrize("name", suite.shipped())
+def test_a_suite_written_back_is_the_same_suite(name: str) -> None:
+    found = suite.read_suite(name, {"seeds": 3, "epochs": 2, "only": ["*conv*"], "set": {"text": 'a "b"\n\\ \x7f é'}})
+    again = suite.validate(suite.parse(suite.to_toml(found), name), name)
+    assert again == found
+    assert suite.plan(again) == suite.plan(found)
+
+
+def test_controls_hold_what_else_could_explain_a_gain() -> None:
+    labels = [label for _, label in suite.variants(suite.read_suite("controls"))["shufflenet_v2_x0_5"]]
+    assert labels == [
+        "conv",
+        "drconv m=8",
+        "conv =madds(drconv m=8)",
+        "conv =params(drconv m=8)",
+        "drconv m=1 K=8",
+        "fixed-grid m=8",
+        "random-guide m=8",
+        "condconv",
+    ]
+
+
+def test_sweep_of_regions_leaves_what_is_pinned_alone() -> None:
+    found = suite.read_suite("controls", {"regions": [2, 4], "match": []})
+    labels = [label for _, label in suite.variants(found)["shufflenet_v2_x0_5"] if "conv =" not in label]
+    assert labels == [
+        *("conv", "drconv m=2", "drconv m=4", "drconv m=1 K=8", "fixed-grid m=2", "fixed-grid m=4"),
+        *("random-guide m=2", "random-guide m=4", "condconv"),
+    ]
+
+
+def test_region_count_is_always_written_out() -> None:
+    implicit, explicit = made({"operators": [{"operator": "drconv"}]}), made()
+    assert suite.variants(implicit) == suite.variants(explicit)
+
+
+def test_small_inputs_get_a_stem_without_strides_and_say_so() -> None:
+    assert {v.stem_stride for v, _ in suite.variants(made())["shufflenet_v2_x0_5"]} == {1}
+    large = made(input=[3, 224, 224], num_classes=1000)
+    assert {v.stem_stride for v, _ in suite.variants(large)["shufflenet_v2_x0_5"]} == {None}
+    stated = made(stem_stride=2)
+    assert {v.stem_stride for v, _ in suite.variants(stated)["shufflenet_v2_x0_5"]} == {2}
+
+
+def test_shape_and_classes_come_from_the_data_set() -> None:
+    variant, _ = suite.variants(made(data="cifar100", data_root="nowhere"))["shufflenet_v2_x0_5"][0]
+    assert (variant.input_shape, variant.num_classes) == ((3, 32, 32), 100)
+    paper = suite.read_suite("paper", {"data": "cifar10", "data_root": "nowhere"})
+    variant, _ = suite.variants(paper)["shufflenet_v2_x0_5"][0]
+    assert (variant.input_shape, variant.num_classes) == ((3, 32, 32), 10)
+
+
+def test_plan_goes_through_the_stages_and_trains_seed_by_seed() -> None:
+    work = suite.plan(made(seeds=2, match=["madds"], model=["mobilenet_v1_0.25", "shufflenet_v2_x0_5"]))
+    order = [(one.stage, one.variants[0].architecture, one.labels, one.seed) for one in work]
+    labels = ("conv", "drconv m=8", "conv =madds(drconv m=8)")
+    nets = ("mobilenet_v1_0.25", "shufflenet_v2_x0_5")
+    assert order == [
+        *(("cost", net, (label,), None) for net in nets for label in labels),
+        *(("latency", net, labels, None) for net in nets),
+        *(("train", net, (label,), seed) for seed in (0, 1) for net in nets for label in labels),
+    ]
+
+
+def test_matched_network_names_its_target_and_awaits_its_width() -> None:
+    rows = suite.variants(made(match=["madds", "params"]))["shufflenet_v2_x0_5"]
+    (plain, _), (converted, _), (madds, _), (params, _) = rows
+    assert madds == Variant(
+        "shufflenet_v2_x0_5",
+        input_shape=(3, 32, 32),
+        num_classes=10,
+        stem_stride=1,
+        match="madds",
+        matched_to=variant_hash(converted),
+    )
+    assert (params.match, params.matched_to, params.width) == ("params", madds.matched_to, None)
+    assert plain.match is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"only": ["*/conv"]}, ["shufflenet_v2_x0_5/conv"]),
+        ({"only": ["shufflenet_v2_x0_5"]}, ["shufflenet_v2_x0_5/conv", "shufflenet_v2_x0_5/drconv m=8"]),
+        ({"exclude": ["*/conv"]}, ["shufflenet_v2_x0_5/drconv m=8"]),
+        ({"only": ["shuffle*"], "exclude": ["*drconv*"]}, ["shufflenet_v2_x0_5/conv"]),
+    ],
+)
+def test_only_and_exclude(given: dict[str, Any], expected: list[str]) -> None:
+    work = suite.plan(made(stages=["cost"], **given))
+    assert [f"{one.variants[0].architecture}/{one.labels[0]}" for one in work] == expected
+
+
+def test_nothing_left_is_an_error_with_the_candidates() -> None:
+    with pytest.raises(InputError, match=r"leave nothing of suite 'tiny'.*shufflenet_v2_x0_5/drconv m=8"):
+        suite.plan(made(only=["mobilenet*"]))
+
+
+def test_overrides_reach_the_experiments() -> None:
+    given = {"preset": "standard", "epochs": 3, "batch_size": 16, "lr": 0.02, "threads": 2, "device": "cpu"}
+    found = made(**given, precision="bf16", batch_sizes=[2, 4], val_fraction=0.25, set={"experts": 2}, where=["a.*"])
+    work = suite.plan(found)
+    train, latency = work[-1].train, next(one.latency for one in work if one.stage == "latency")
+    assert train is not None
+    assert latency is not None
+    assert (train.preset, train.epochs, train.batch_size, train.learning_rate) == ("standard", 3, 16, 0.02)
+    assert (train.threads, train.device, train.precision) == (2, "cpu", "bf16")
+    assert latency == LatencySettings(batch_sizes=(2, 4), threads=2, device="cpu", dtype="bfloat16")
+    assert work[-1].data is not None
+    assert work[-1].data.val_fraction == 0.25
+    converted = work[-1].variants[0]
+    assert (converted.where, converted.operator_args) == (("a.*",), {"experts": 2, "regions": 8})
+
+
+def test_operator_on_the_command_line_replaces_the_suites() -> None:
+    labels = [name.partition("/")[2] for name in named(made(operator=["condconv", "drconv"], regions=[2, 4]))]
+    assert labels == ["conv", "condconv", "drconv m=2", "drconv m=4"]
+
+
+def test_regions_where_no_operator_has_any_are_an_error() -> None:
+    with pytest.raises(InputError, match="no operator with `regions`"):
+        made(operator=["condconv"], regions=[2])
+
+
+def test_training_options_ask_for_training() -> None:
+    assert suite.read_suite("paper").stages == ("cost", "latency")
+    assert suite.read_suite("paper", {"epochs": 1}).stages == ("cost", "latency", "train")
+    assert suite.read_suite("paper", {"epochs": 1, "stages": ["train"]}).stages == ("train",)
+
+
+def test_suite_of_one_model() -> None:
+    assert named(suite.of_model("mobilenet_v1_0.25", {})) == ["mobilenet_v1_0.25/conv"]
+    both = suite.of_model("mobilenet_v1_0.25", {"regions": [4]})
+    assert named(both) == ["mobilenet_v1_0.25/conv", "mobilenet_v1_0.25/drconv m=4"]
+
+
+def test_a_users_own_callable_is_part_of_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("suite_test_op.py").write_text("def op(*args, **kwargs): ...\n")
+    first, _ = suite.variants(made(operator=["suite_test_op:op"]))["shufflenet_v2_x0_5"][1]
+    Path("suite_test_op.py").write_text("def op(*args, **kwargs): pass\n")
+    second, _ = suite.variants(made(operator=["suite_test_op:op"]))["shufflenet_v2_x0_5"][1]
+    assert set(first.sources) == {"suite_test_op:op"}
+    assert variant_hash(first) != variant_hash(second)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"seeds": "two"}, r"seeds should be a valid integer, not 'two'"),
+        ({"seeds": 0}, r"seeds should be greater than 0, not 0"),
+        ({"operators": [{"operator": "drconv", "regions": [0]}]}, r"operators\.0\.regions\.0 should be greater than 0"),
+        (
+            {"operators": [{"operator": "drconv", "regoins": 4}]},
+            r"key in operators\.0 'regoins': did you mean 'regions'",
+        ),
+        ({"operators": [{"regions": 4}]}, r"operators\.0\.operator is missing"),
+        ({"achitectures": []}, r"unknown key 'achitectures': did you mean 'architectures'"),
+        ({"architectures": []}, r"architectures should .*at least 1 item"),
+        ({"train": {"epochs": 1.5}}, r"train\.epochs should be a valid integer"),
+        ({"train": {"epoch": 1}}, r"key in train 'epoch': did you mean 'epochs'"),
+        (
+            {"latency": {"dtype": "float8"}},
+            r"latency\.dtype should be 'float32', 'bfloat16' or 'float16', not 'float8'",
+        ),
+        ({"stages": ["cost", "trian"]}, r"stages\.1 should be 'cost', 'latency' or 'train', not 'trian'"),
+        ({"data": {"val_fraction": 1.0}}, r"data\.val_fraction should be less than 1"),
+        ({"match": ["flops"]}, r"match\.0 should be 'madds' or 'params', not 'flops'"),
+        ({"seeds": "two", "preset": 1}, r"\(and 1 more\)"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line_with_its_place(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        suite.validate({**TINY, **document}, "tiny")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_preset_names_those_there_are() -> None:
+    with pytest.raises(InputError, match="unknown preset 'quik': did you mean 'quick'"):
+        suite.plan(made(preset="quik"))
+
+
+def test_tables_have_the_fields_of_the_records() -> None:
+    assert set(suite.TrainTable.model_fields) | {"preset"} == {field.name for field in fields(TrainSettings)}
+    assert set(suite.LatencyTable.model_fields) == {field.name for field in fields(LatencySettings)}
+    assert LatencySettings(**dict(suite.LatencyTable())) == LatencySettings()
+
+
+@pytest.mark.parametrize(("text", "value"), [("8", [8]), ("1,2,4", [1, 2, 4]), (" 16 , 8", [16, 8])])
+def test_integers(text: str, value: list[int]) -> None:
+    assert overrides.integers("--regions", text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("3,224,224", [3, 224, 224]), ("32", [3, 32, 32])])
+def test_shape(text: str, value: list[int]) -> None:
+    assert overrides.shape("--input", text) == value
+
+
+def test_set_reads_values_as_toml_else_as_text() -> None:
+    pairs = ["a=8", "b=0.5", "c=true", "d=grouped", 'e="8"', "f=[1, 2]", "g=x=y", "h="]
+    expected = {"a": 8, "b": 0.5, "c": True, "d": "grouped", "e": "8", "f": [1, 2], "g": "x=y", "h": ""}
+    assert overrides.settings(pairs) == expected
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": 1, "b": -0.5, "c": True, "d": "x"},
+        {"text": 'quote " back \\ newline \n tab \t delete \x7f snowman \u2603 astral \U0001f600'},
+        {"list": [1, 2], "empty": [], "tables": [{"a": 1}, {"b": {"c": [True]}}], "nothing": {}},
+        {"odd key": 1, "a.b": {"": 2}},
+    ],
+)
+def test_toml_text_is_read_back_by_the_standard_library(table: dict[str, Any]) -> None:
+    assert tomllib.loads(toml_text.dumps(table)) == table
