@@ -65,7 +65,7 @@ def create_model(
         where=(where,) if isinstance(where, str) else tuple(where),
         where_args=dict(where_args or {}),
         init=init or ("fresh" if weights is None or operator == PLAIN else "preserve"),
-        input_shape=input_shape,
+        input_shape=_shape(input_shape),
         num_classes=num_classes,
         stem_stride=stem_stride,
         architecture_args=dict(architecture_args or {}),
@@ -142,3 +142,9 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def _shape(given: Sequence[int]) -> tuple[int, int, int]:
+    if len(given) != 3 or not all(isinstance(size, int) and size > 0 for size in given):
+        raise InputError(f"input_shape: got {given!r}, allowed is (channels, height, width) in whole numbers above 0")
+    return given[0], given[1], given[2]

@@ -74,7 +74,9 @@ class DRConv2d(nn.Module):
         options = bank if generator == "experts" else {}
         shape = (out_channels, in_channels // groups, *self.geometry.kernel_size)
         self.generator = GENERATORS[generator](in_channels, shape, regions, **options, **factory)
-        guide_kernel = pair("guide_kernel_size", guide_kernel_size or self.geometry.kernel_size, 1)
+        if guide_kernel_size is None:
+            guide_kernel_size = self.geometry.kernel_size
+        guide_kernel = pair("guide_kernel_size", guide_kernel_size, 1)
         self.guide: GuideConv2d | None = None
         if own_guide and regions > 1:  # one region needs no choice
             self.guide = self.make_guide(in_channels, regions, self.geometry.with_kernel(guide_kernel), **factory)
