@@ -47,6 +47,7 @@ def open_custom(
     for name, value in (("root", settings.root), ("download", settings.download)):
         if name in _parameters(function):
             arguments.setdefault(name, value)
+    _check_arguments(settings.name, function, arguments)
     made = function(**arguments)
     if isinstance(made, Splits):
         return made
@@ -98,6 +99,17 @@ def _parameters(function: Callable[..., Any]) -> Sequence[str]:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some callables written in C have none to show
         return ()
+
+
+def _check_arguments(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise InputError(f"data set {name!r}: {error}; it takes {signature}") from error
 
 
 def _labels(train: Any) -> Sequence[int] | None:

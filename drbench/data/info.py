@@ -45,7 +45,8 @@ def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
     size = input_size or settings.args.get("input_size")
     if settings.name in KNOWN:
         known = KNOWN[settings.name]
-        size = size or known.input_shape[1]
+        own = settings.args.get("size") if known.synthetic else None  # drawn at any size
+        size = size or own or known.input_shape[1]
         return Info(known.num_classes, (known.input_shape[0], size, size), known.synthetic)
     if settings.name == IMAGEFOLDER:
         size = size or IMAGEFOLDER_SIZE

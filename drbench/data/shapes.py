@@ -55,6 +55,10 @@ def shapes(
     for name, value, least in (("train", train, 20), ("test", test, 10), ("size", size, 16)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"data set 'shapes': {name} {value!r} is not allowed: a whole number from {least} up")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"data set 'shapes': seed {seed!r} is not allowed: a whole number from 0 up")
+    if not isinstance(noise, int | float) or not 0 <= noise <= 1:
+        raise InputError(f"data set 'shapes': noise {noise!r} is not allowed: a number from 0 to 1")
     images, labels = draw(train + test, size, seed, noise)
     kept, held = hold_out(labels[:train], val_fraction)
     pixels, targets = torch.tensor(images), torch.tensor(labels)  # copies: the drawn arrays are shared by a cache
