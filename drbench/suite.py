@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 from drbench import toml_text
 from drbench.errors import InputError, unknown
 from drbench.identity import labels, variant_hash
-from drbench.names import is_import, source_hashes
+from drbench.names import is_import, load, source_hashes
 from drbench.overrides import REGION_OPERATORS, apply
 from drbench.records import PLAIN, STAGES, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
 
@@ -212,7 +212,12 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
     """
     shape, classes = _input(suite)
     found: dict[str, tuple[tuple[Variant, str], ...]] = {}
+    for operator in suite.operators:
+        if is_import(operator.operator):
+            load("operator", operator.operator)
     for table in suite.architectures:
+        if is_import(table.name):
+            load("model", table.name)
         own = is_import(table.name)
         small = min(shape[1:]) < SMALL_INPUT and not own
         plain = Variant(
@@ -318,7 +323,7 @@ def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
 def _first(error: ValidationError) -> str:
     """The first complaint in one line: the key's path, what came, what is allowed."""
     found = error.errors(include_url=False)
-    one = found[0]
+    one = min(found, key=lambda error: error["type"] != "extra_forbidden")  # a misspelt key is why another is missing
     where = ".".join(str(part) for part in one["loc"]) or "the file"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     match one["type"]:

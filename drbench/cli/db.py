@@ -1,0 +1,24 @@
+"""`drbench db`: the database itself."""
+
+from __future__ import annotations
+
+import typer
+
+from drbench.cli import options as o
+
+app = typer.Typer(no_args_is_help=True, help="Look after the database.")
+
+
+@app.callback()
+def _db() -> None:
+    pass
+
+
+@app.command("upgrade")
+def upgrade(db: o.Db = None) -> None:
+    """Bring a database of an older drbench up to this one, after a backup; writing verbs do so by themselves."""
+    from drbench_db import Store
+
+    with Store.open(db, write=True) as store:
+        copy = f"; the copy from before is {store.backup}" if store.backup else ""
+        print(f"{store.name} has this drbench's schema{copy}")
