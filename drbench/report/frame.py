@@ -12,10 +12,10 @@ import pandas as pd
 if TYPE_CHECKING:
     from drbench_db import Store
 
-INTEGERS = ("regions", "stem_stride", "seed", "batch_size", "threads", "sample_count")
-TEXT: Any = pd.Series(["text"]).dtype
-"""What pandas makes of text: `str` from version 3 on."""
+OPTIONAL_INTEGERS = ("regions", "stem_stride", "seed", "batch_size", "threads", "sample_count")
+INTEGERS = ("record", "num_classes", "cores")
 FLOATS = ("width", "value", "spread_low", "spread_high", "p90", "p99")
+TRUTHS = ("synthetic", "dirty")
 
 
 def load(
@@ -68,21 +68,16 @@ def _load(store: Store, run: str | None, suite: str | None, names: Collection[st
 def _frame(names: tuple[str, ...], rows: Sequence[Any]) -> pd.DataFrame:
     """A frame of the store's rows, with types that do not depend on what happens to be missing."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    data: dict[str, object] = {}
-    for name, values in zip(names, columns, strict=True):
-        if name in INTEGERS:
-            data[name] = pd.array(values, dtype="Int64")
-        elif name in FLOATS:
-            data[name] = np.array(values, dtype=np.float64)
-        elif name in ("record", "num_classes", "cores", "synthetic", "dirty"):
-            data[name] = np.array(values, dtype=bool if name in ("synthetic", "dirty") else np.int64)
-        else:
-            data[name] = _texts(values)
-    return pd.DataFrame(data)
+    return pd.DataFrame({name: _column(name, values) for name, values in zip(names, columns, strict=True)})
 
 
-def _texts(values: Sequence[object]) -> object:
-    """Texts repeat: number them first, then let pandas see each one once."""
-    numbers: dict[object, int] = {}
-    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.intp, len(values))
-    return pd.array(list(numbers), dtype=TEXT).take(codes)
+def _column(name: str, values: Sequence[Any]) -> Any:
+    """Numbers that can be missing as Int64 or with NaN; texts as Python objects, missing ones None."""
+    if name in OPTIONAL_INTEGERS:
+        missing = np.fromiter((value is None for value in values), bool, len(values))
+        numbers = np.fromiter((value or 0 for value in values), np.int64, len(values))
+        return pd.arrays.IntegerArray(numbers, missing)
+    for names, kind in ((FLOATS, np.float64), (INTEGERS, np.int64), (TRUTHS, np.bool_)):
+        if name in names:
+            return np.array(values, dtype=kind)
+    return pd.Series(values, dtype=object)

@@ -163,6 +163,5 @@ def _values(column: pd.Series[Any]) -> list[Any]:
     """Python values, with None for what is missing or no number."""
     if column.dtype.kind == "b":
         return column.tolist()
-    if column.dtype.kind == "f":
-        return [value if value == value else None for value in column.tolist()]
-    return column.astype(object).where(column.notna(), None).tolist()
+    found = column.tolist()
+    return [None if is_missing else value for value, is_missing in zip(found, column.isna().tolist(), strict=True)]
