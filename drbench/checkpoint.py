@@ -6,6 +6,7 @@ else, as JSON. No random state: all draws are functions of seed, epoch and step 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from drbench.errors import FailedError, InputError
@@ -50,7 +51,7 @@ class Checkpoint:
     scaler: Any = None
 
     def save(self, progress: Progress) -> None:
-        """Write the file, in place of the former one. FailedError if the disk will not have it."""
+        """Write the file, in place of the former one. Errors as in `write_atomically`."""
         tensors = {"losses": progress.losses}
         tensors.update({f"model.{name}": value for name, value in _tensors(self.model)})
         if self.ema is not None:
@@ -130,18 +131,26 @@ class Checkpoint:
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file beside `path` and move it there: a kill leaves the old file or the new one, whole."""
+    """Write a safetensors file beside `path` and move it there: a kill leaves the old file or the new one, whole.
+
+    FailedError if it cannot be written; the OSError of a full disk passes through.
+    """
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), beside, dict(metadata))
-        with beside.open("rb") as file:
+        with beside.open("wb") as file:
+            file.write(save(dict(tensors), dict(metadata)))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except (OSError, SafetensorError) as error:
-        raise FailedError(f"cannot write {path}: {error}; make room or choose another place") from error
-    finally:
+    except OSError as error:
         beside.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of this training: the next one would meet it too
+            raise
+        raise FailedError(f"cannot write {path}: {error.strerror or error}") from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

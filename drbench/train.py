@@ -74,7 +74,7 @@ def fit(
     A checkpoint is written to `workdir` after every epoch, and within an epoch after so many minutes or steps; with
     `resume`, one that is there is gone on from. Events: "step" with done of total in the epoch, "epoch" with an Epoch.
     Under a launcher (torchrun, accelerate) every batch is divided between the processes, and the first one writes.
-    The global random state is as before afterwards. FailedError if the loss is not finite or a disk is full.
+    The global random state is as before afterwards. FailedError if the loss is not finite or `workdir` not writable.
     InputError for settings out of range, a device that is not there, and a checkpoint that is damaged or of another
     training. KeyboardInterrupt passes through; the last checkpoint stays whole.
     """
@@ -192,6 +192,8 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
         accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=precision)
     except ValueError as error:
         raise InputError(f"precision {settings.precision!r} does not work here: {error}; choose fp32") from error
+    if settings.precision == "fp16" and accelerator.device.type == "cpu":  # accelerate would train in fp32, in silence
+        raise InputError("precision 'fp16' needs a GPU: choose bf16 or fp32")
     if settings.device not in ("auto", accelerator.device.type):
         raise InputError(f"device {settings.device!r} is not what accelerate uses here ({accelerator.device.type})")
     return accelerator
@@ -347,7 +349,6 @@ def _prepared(accelerator: Accelerator, model: nn.Module) -> Iterator[nn.Module]
         yield network
     finally:
         accelerator.unwrap_model(network, keep_fp32_wrapper=False)
-        if not had_forward:
-            vars(model).pop(
-                "forward", None
-            )  # accelerate puts the original back on the instance, where it hides the class's
+        vars(model).pop("_is_accelerate_prepared", None)
+        if not had_forward:  # accelerate puts the original back on the instance, where it hides the class's
+            vars(model).pop("forward", None)

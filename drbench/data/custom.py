@@ -64,7 +64,7 @@ def open_custom(
         train, test = Resized(train, size), Resized(test, size)
     shape = (int(first.shape[0]), *((size, size) if size else (int(first.shape[1]), int(first.shape[2]))))
     half = (0.5,) * shape[0]
-    own = {**describe(0, half, half), "input_size": list(shape[1:])}
+    prepared = override({**describe(0, half, half), "input_size": list(shape[1:])}, preprocessing)
     kept, held = hold_out(labels if labels is not None else [0] * len(train), settings.val_fraction)
     return Splits(
         name=settings.name,
@@ -72,8 +72,8 @@ def open_custom(
         val=Subset(train, held) if held else None,
         test=test,
         classes=classes,
-        input_shape=shape,
-        preprocessing=override(own, preprocessing),
+        input_shape=(shape[0], *prepared["input_size"]),
+        preprocessing=prepared,
         digest=_digest(train, test),
         val_indices=tuple(held),
     )
