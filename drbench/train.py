@@ -131,6 +131,7 @@ def fit(
                     _save(checkpoint, progress, accelerator)
                     saved = time.perf_counter()
 
+            progress.losses = accelerator.reduce(progress.losses, "mean")
             train_loss = _mean_loss(progress)
             seconds = time.perf_counter() - started
             val_loss = val_top1 = None
@@ -321,9 +322,9 @@ def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: i
 
 
 def _save(checkpoint: Checkpoint, progress: Progress, accelerator: Accelerator) -> None:
+    # No barrier: processes need not agree on when minutes are up, and all wait for the first in their next step anyway.
     if accelerator.is_main_process:
         checkpoint.save(progress)
-    accelerator.wait_for_everyone()
 
 
 @contextmanager
