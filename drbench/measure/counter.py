@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from ptflops.aten_engine import FlopCounterMode  # type: ignore[import-untyped]
-from ptflops.aten_ops import ATEN_OPS_MAPPING, conv_flop_count, matmul_flop  # type: ignore[import-untyped]
+from ptflops.aten_engine import FlopCounterMode
+from ptflops.aten_ops import ATEN_OPS_MAPPING, conv_flop_count, matmul_flop
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten

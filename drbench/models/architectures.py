@@ -13,16 +13,19 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import Any
 
+from timm.models._efficientnet_builder import round_channels
 from timm.models.mobilenetv3 import _gen_mobilenet_v4
 from torch import nn
-from torchvision.models.mobilenetv2 import MobileNetV2  # type: ignore[import-untyped]
-from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf  # type: ignore[import-untyped]
-from torchvision.models.shufflenetv2 import ShuffleNetV2  # type: ignore[import-untyped]
+from torchvision.models.mobilenetv2 import MobileNetV2
+from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
+from torchvision.models.shufflenetv2 import ShuffleNetV2
 
 from drbench.errors import InputError
 from drbench.models import stem
+from drbench.models.foreign import one_line
 from drbench.models.mobilenet_v1 import MobileNetV1
 from drbench.models.widths import between, divisible
 
@@ -73,7 +76,9 @@ class Architecture:
                 **architecture_args,
             )
         except TypeError as error:
-            raise InputError(f"architecture_args {dict(architecture_args)!r} of {self.name}: {error}") from error
+            raise InputError(
+                f"architecture_args {dict(architecture_args)!r} of {self.name}: {one_line(error)}"
+            ) from error
         if stem_stride is not None:
             stem.set_stride(model, self.strided, stem_stride)
         stem.set_channels(model, self.first, in_channels)
@@ -109,9 +114,14 @@ def _mobilenet_v3(size: str, num_classes: int, width: float, divisor: int, *, dr
 
 
 def _mobilenet_v4(size: str, num_classes: int, width: float, divisor: int, **args: Any) -> nn.Module:
-    if divisor != 8:
-        raise InputError(f"divisor: got {divisor}, timm builds MobileNetV4 with channels in multiples of 8")
-    return _gen_mobilenet_v4(f"mobilenetv4_conv_{size}", width, num_classes=num_classes, **args)
+    # timm rounds to 8 whatever it is asked for, so its builder runs with a rounding of our divisor in its place
+    generate = FunctionType(
+        _gen_mobilenet_v4.__code__,
+        {**_gen_mobilenet_v4.__globals__, "round_channels": partial(round_channels, divisor=divisor)},
+        argdefs=_gen_mobilenet_v4.__defaults__,
+    )
+    model: nn.Module = generate(f"mobilenetv4_conv_{size}", width, num_classes=num_classes, **args)
+    return model
 
 
 _SHUFFLENET_CHANNELS = ((0.5, 48), (1.0, 116), (1.5, 176), (2.0, 244))
@@ -131,7 +141,7 @@ def _shufflenet_v2(num_classes: int, width: float, divisor: int) -> nn.Module:
 
 _MOBILENET: dict[str, Any] = {"strided": ("features.0.0",), "first": "features.0.0"}
 _SHUFFLENET: dict[str, Any] = {"strided": ("maxpool", "conv1.0"), "first": "conv1.0", "divisor": 2, "fine_divisor": 2}
-_TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem", "fine_divisor": 8}
+_TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem"}
 
 _ALL = (
     *(
@@ -189,7 +199,7 @@ def build_own(name: str, factory: Callable[..., Any], wanted: Mapping[str, Any],
     try:
         model = factory(**passed, **args)
     except Exception as error:  # whatever a user's code raises is the user's to mend, in one line
-        raise InputError(f"architecture {name!r} failed: {type(error).__name__}: {error}") from error
+        raise InputError(f"architecture {name!r} failed: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"architecture {name!r} made a {type(model).__name__}, allowed is a torch.nn.Module")
     return model

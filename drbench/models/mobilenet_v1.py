@@ -7,7 +7,7 @@ https://arxiv.org/abs/1704.04861
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.ops import Conv2dNormActivation  # type: ignore[import-untyped]
+from torchvision.ops import Conv2dNormActivation
 
 from drbench.models.widths import divisible
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from timm.models import _efficientnet_blocks as timm_blocks
 from torch import nn
-from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2  # type: ignore[import-untyped]
-from torchvision.ops import SqueezeExcitation  # type: ignore[import-untyped]
+from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2
+from torchvision.ops import SqueezeExcitation
 
 from drbench.errors import InputError, unknown
 from drbench.models import convs, guided
