@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,15 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
         return Location(given, Path(given).expanduser())
     try:
         url = make_url(given)
-        shown = url.render_as_string(hide_password=True)
+    except (exc.ArgumentError, ValueError):
+        hidden = re.sub(r"(?<=://).*@", "...@", given)  # what stands before the @ may be a password
+        raise InputError(f"database URL {hidden!r} cannot be read; use a path or dialect://user@host/name") from None
+    shown = url.render_as_string(hide_password=True)
+    try:
         url.get_dialect()
-    except exc.ArgumentError:
-        raise InputError(f"database URL {given!r} cannot be read; use a path or dialect://user@host/name") from None
     except exc.NoSuchModuleError:
         raise InputError(
-            f"database {shown!r}: SQLAlchemy knows no {url.drivername!r}; use a path or postgresql://..."
+            f"database {shown!r}: no such dialect {url.drivername!r}; use a path or a URL of another"
         ) from None
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
@@ -151,7 +154,7 @@ def _check_file(path: Path, shown: str, *, write: bool) -> None:
 
 
 def _writable(path: Path, shown: str) -> None:
-    if not os.access(path, os.W_OK):
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         what = "its directory is" if path.is_dir() else "it is"
         raise InputError(f"database {shown} cannot be written: {what} read-only; name another with --db")
 

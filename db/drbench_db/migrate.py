@@ -37,10 +37,19 @@ def check_readable(connection: Connection, location: Location) -> None:
         )
 
 
+def check_ours(connection: Connection, location: Location) -> None:
+    """InputError for a database of another program, or of a newer drbench: a writer leaves them alone."""
+    found = revision(connection)
+    if found is not None:
+        _refuse_newer(found, location)
+    elif location.path and inspect(connection).get_table_names():
+        raise InputError(f"database {location.shown} belongs to another program; name another with --db")
+
+
 def upgrade(engine: Engine, location: Location) -> Path | None:
     """Migrate to HEAD under one lock and in one transaction, after a backup copy of the file; returns the copy.
 
-    A new database is made from nothing; one of somebody else's is refused (InputError).
+    A new database is made from nothing; `check_ours` comes first.
     Databases on servers are migrated without a copy: backing them up is their administrator's.
     """
     with engine.connect() as connection:
@@ -50,12 +59,8 @@ def upgrade(engine: Engine, location: Location) -> Path | None:
         found = revision(connection)
         if found == HEAD:
             return None
-        copy = None
-        if found is not None:
-            _refuse_newer(found, location)
-            copy = backup(location.path, found) if location.path else None
-        elif inspect(connection).get_table_names() and location.path:
-            raise InputError(f"database {location.shown} belongs to another program; name another with --db")
+        check_ours(connection, location)
+        copy = backup(location.path, found) if found is not None and location.path else None
         _alembic_upgrade(connection)
         return copy
 

@@ -48,6 +48,9 @@ class Store:
         """
         where = location.locate(url_or_path)
         with translated(where.shown):
+            if write and where.path and where.path.is_file() and where.path.stat().st_size:
+                with location.connect(where, write=False).engine.connect() as connection:
+                    migrate.check_ours(connection, where)
             opened = location.connect(where, write=write)
             try:
                 if write:

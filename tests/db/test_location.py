@@ -1,0 +1,242 @@
+"""Each way in which a database cannot be opened is one clear line with the documented exit code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from drbench_db import Store, location
+
+from drbench.errors import DrbenchError, FailedError, InputError
+
+NOBODY = 65534
+
+
+def refused(path: object, *, write: bool, kind: type[DrbenchError] = InputError) -> str:
+    """The one line with which opening is refused."""
+    with pytest.raises(kind) as error:
+        Store.open(path, write=write)  # type: ignore[arg-type]
+    line = str(error.value)
+    assert "\n" not in line
+    assert error.value.exit_code == {InputError: 2, FailedError: 4}[kind]
+    return line
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    path = tmp_path / "drbench.db"
+    Store.open(path, write=True).close()
+    return path
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is not a database, however long it may be")
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+
+
+def _truncated(path: Path) -> None:
+    Store.open(path, write=True).close()
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _garbled(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"\x99" * 5000)
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_text, "a file of another kind, not an SQLite database"),
+        (_directory, "is a directory"),
+        (_foreign, "belongs to another program|has not the tables of drbench"),
+        (_truncated, "is damaged"),
+        (_garbled, "is not an SQLite database|is damaged"),
+    ],
+)
+def test_what_is_no_database_of_ours(tmp_path: Path, make: Callable[[Path], None], says: str, write: bool) -> None:
+    path = tmp_path / "drbench.db"
+    make(path)
+    content = None if path.is_dir() else path.read_bytes()
+    line = refused(path, write=write)
+    assert any(part in line for part in says.split("|")), line
+    assert str(path) in line
+    assert content is None or path.read_bytes() == content, "what is not ours is left alone"
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_missing_directory(tmp_path: Path, write: bool) -> None:
+    assert "there is no directory" in refused(tmp_path / "no" / "drbench.db", write=write)
+
+
+def test_reading_what_is_not_there(tmp_path: Path) -> None:
+    assert "there is no database" in refused(tmp_path / "drbench.db", write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_made_a_database_only_by_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "drbench.db"
+    path.touch()
+    assert "is empty" in refused(path, write=False)
+    Store.open(path, write=True).close()
+    with Store.open(path) as store:
+        assert store.runs() == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nosuchdialect://host/name", "no dialect 'nosuchdialect'"),
+        ("postgresql://user:secret@host:port:x/name", "cannot be read"),
+        ("://", "cannot be read"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+    ],
+)
+def test_bad_urls(url: str, says: str) -> None:
+    line = refused(url, write=True)
+    assert says in line
+    assert "secret" not in line
+
+
+def test_a_dialect_without_its_driver() -> None:
+    try:
+        import psycopg2  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: F401
+    except ImportError:
+        line = refused("postgresql+psycopg2://user:secret@localhost/name", write=False)
+        assert "needs a driver that is not installed" in line
+        assert "secret" not in line
+    else:
+        pytest.skip("psycopg2 is installed here")
+
+
+def test_a_url_and_the_environment_name_the_same_file(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(f"sqlite:///{db}") as store:
+        assert store.runs() == ()
+    monkeypatch.setenv("DRBENCH_DB", str(db))
+    with Store.open() as store:
+        assert store.name == str(db)
+    monkeypatch.delenv("DRBENCH_DB")
+    monkeypatch.chdir(db.parent)
+    with Store.open() as store:
+        assert store.name == "drbench.db"
+
+
+def test_a_path_with_what_urls_treat_as_special(tmp_path: Path) -> None:
+    path = tmp_path / "100% räum?e#1" / "my db?mode=ro.db"
+    path.parent.mkdir()
+    Store.open(path, write=True).close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    with Store.open(path) as store:
+        assert store.runs() == ()
+
+
+@pytest.mark.parametrize("level", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_lock_is_waited_for_and_then_reported(db: Path, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "0.05")
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=delete")
+        other.execute(f"BEGIN {level}")
+        assert "is locked by another process" in refused(db, write=True, kind=FailedError)
+        if level == "EXCLUSIVE":
+            assert "is locked by another process" in refused(db, write=False, kind=FailedError)
+
+
+def test_a_lock_in_the_middle_of_a_run(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "0.05")
+    with Store.open(db, write=True) as store, closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(FailedError, match="is locked by another process"):
+            store.end_run("x", "done")
+
+
+def test_a_timeout_that_is_no_number(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "soon")
+    assert "'soon' is no number of seconds" in refused(db, write=True)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Whoever runs this as root becomes nobody for a while; permissions mean nothing to root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A database in a directory that everybody may look into."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    Store.open(folder / "drbench.db", write=True).close()
+    (folder / "drbench.db").chmod(0o644)
+    yield folder / "drbench.db"
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_read_only_file_in_a_read_only_directory_is_read(readable: Path) -> None:
+    readable.chmod(0o444)
+    readable.parent.chmod(0o555)
+    with unprivileged():
+        assert "cannot be written" in refused(readable, write=True)
+        with Store.open(readable) as store:
+            assert store.runs() == ()
+        assert [file.name for file in readable.parent.iterdir()] == ["drbench.db"]
+
+
+def test_a_read_only_directory_is_no_place_to_write(readable: Path) -> None:
+    readable.chmod(0o666)
+    readable.parent.chmod(0o555)
+    with unprivileged():
+        assert "its directory is read-only" in refused(readable, write=True)
+        assert "its directory is read-only" in refused(readable.with_name("new.db"), write=True)
+
+
+def test_a_file_that_may_not_be_read(readable: Path) -> None:
+    readable.chmod(0o000)
+    with unprivileged():
+        assert "cannot be read" in refused(readable, write=False)
+    readable.chmod(0o644)
+
+
+def test_journal_by_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def journal(path: Path) -> str:
+        Store.open(path, write=True).close()
+        with closing(sqlite3.connect(path)) as connection:
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    assert journal(tmp_path / "local.db") == "wal"
+    monkeypatch.setattr(location, "is_network", lambda path: True)
+    assert journal(tmp_path / "remote.db") == "delete"
+    assert journal(tmp_path / "local.db") == "delete", "a database that was moved to such a disk changes its journal"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mounts").exists(), reason="needs Linux")
+def test_network_file_systems_are_told_by_their_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tmp_path.resolve()
+    mounts = f"dev / ext4 rw 0 0\nserver:/x {real}/net\\040work nfs4 rw 0 0\nt {real}/net\\040work/local tmpfs rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: mounts)
+    assert location.is_network(real / "net work" / "deep")
+    assert not location.is_network(real / "net work" / "local")
+    assert not location.is_network(real / "net")
+    assert not location.is_network(real)
