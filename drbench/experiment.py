@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -74,7 +74,7 @@ class Job:
         reason = " ".join(str(error).split()) or "no message"
         kind = "" if isinstance(error, DrbenchError) else f"{type(error).__name__}: "
         workdir.mkdir(parents=True, exist_ok=True)
-        log = workdir / "error.log"
+        log = workdir / f"{self.experiment.stage}-{identity.variant_hash(self.variant)}.log"
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         return self.record("failed", error=f"{kind}{reason}"[:500], files={"traceback": str(log)})
 
@@ -199,21 +199,31 @@ def _latency(jobs: Sequence[Job], workdir: Path) -> Iterator[Record]:
                 ready[identity.variant_hash(job.variant)] = (job, model)
             except Exception as error:
                 yield job.failed(error, workdir)
-        found: dict[str, list[Measurement]] = {key: [] for key in ready}
-        plain = next((key for key, (job, _) in ready.items() if _is_plain(job.variant)), None)
-        for size in settings.batch_sizes:
-            calls = {
-                key: _call(model, _input(job.variant, size, settings, device)) for key, (job, model) in ready.items()
-            }
-            times = latency.measure(calls, settings) if calls else {}
-            about = {**context, "batch_size": size}
-            for key, samples in times.items():
-                found[key].append(Measurement("latency", median(samples), "s", "lower", "", samples, about))
-                if plain is not None and key != plain:
-                    ratios = paired_ratios(samples, times[plain])
-                    found[key].append(Measurement("latency_ratio", median(ratios), "ratio", "lower", "", ratios, about))
+        try:
+            found = _timed(ready, settings, device, context)
+        except Exception as error:  # nothing to be paired with: none of them has a time
+            yield from (job.failed(error, workdir) for job, _ in ready.values())
+            return
     for key, (job, _) in ready.items():
         yield job.record(measurements=tuple(found[key]))
+
+
+def _timed(
+    ready: Mapping[str, tuple[Job, nn.Module]], settings: LatencySettings, device: torch.device, context: dict[str, Any]
+) -> dict[str, list[Measurement]]:
+    """Times, and ratios to the plain network, for every batch size; by hash of the variant."""
+    found: dict[str, list[Measurement]] = {key: [] for key in ready}
+    plain = next((key for key, (job, _) in ready.items() if _is_plain(job.variant)), None)
+    for size in settings.batch_sizes if ready else ():
+        calls = {key: _call(model, _input(job.variant, size, settings, device)) for key, (job, model) in ready.items()}
+        times = latency.measure(calls, settings)
+        about = {**context, "batch_size": size}
+        for key, samples in times.items():
+            found[key].append(Measurement("latency", median(samples), "s", "lower", "", samples, about))
+            if plain is not None and key != plain:
+                ratios = paired_ratios(samples, times[plain])
+                found[key].append(Measurement("latency_ratio", median(ratios), "ratio", "lower", "", ratios, about))
+    return found
 
 
 def _is_plain(variant: Variant) -> bool:

@@ -90,9 +90,7 @@ class Progress:
             self.bars.update(
                 self.suite, total=event.total, completed=event.done, description=f"{event.text} {self.place}"
             )
-            if self.epoch is not None:
-                self.bars.remove_task(self.epoch)
-                self.epoch = None
+            self._end_epoch()
 
     def _step(self, event: Event) -> None:
         if self.bars is None:
@@ -111,6 +109,12 @@ class Progress:
             )
         if self.bars is not None and self.suite is not None:
             self.bars.update(self.suite, completed=self.number + event.done / max(event.total, 1))
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if self.epoch is not None:
+            self.bars.remove_task(self.epoch)
+            self.epoch = None
 
     def _table(self, payload: tuple[tuple[Record, ...], tuple[Published, ...]]) -> None:
         from drbench.cli.tables import cost_table, show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,19 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
 
 def show(what: Any, console: Console | None = None) -> None:
     """Print a table to stdout, or into a console that is in use."""
+    if console is not None:
+        console.print(what)
+        return
     from rich.console import Console
 
-    if console is None:
-        console = Console(markup=False, highlight=False)
-        if not console.is_terminal:
-            console = Console(markup=False, highlight=False, width=WIDTH)
-    console.print(what)
+    width = None if sys.stdout.isatty() else WIDTH
+    console = Console(markup=False, highlight=False, width=width)
+    with (
+        console.capture() as text
+    ):  # rich ends the process with 1 when a reader of the pipe has gone; main knows better
+        console.print(what)
+    sys.stdout.write(text.get())
+    sys.stdout.flush()
 
 
 def millions(value: float | None) -> str:
