@@ -45,7 +45,7 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
         url.get_dialect()
     except exc.NoSuchModuleError:
         raise InputError(
-            f"database {shown!r}: no such dialect {url.drivername!r}; use a path or a URL of another"
+            f"database {shown!r}: no dialect {url.drivername!r}; use a path or a URL of another"
         ) from None
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
