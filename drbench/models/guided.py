@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2  # type: ignore[import-untyped]
+from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2
 
 from drbench.errors import InputError
 from drbench.models.mobilenet_v1 import DepthwiseSeparable
@@ -93,7 +93,8 @@ GUIDED: dict[type[nn.Module], type[nn.Module]] = {
 def input_channels(block: nn.Module) -> int:
     """Channels that the block's main branch sees."""
     main = block.branch2 if isinstance(block, shufflenetv2.InvertedResidual) else block
-    return next(module.in_channels for module in main.modules() if isinstance(module, nn.Conv2d))
+    counts = (getattr(module, "in_channels", None) for module in main.modules())
+    return next(count for count in counts if isinstance(count, int))
 
 
 def check(name: str, block: nn.Module) -> None:

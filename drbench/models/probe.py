@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from drbench.errors import InputError
+from drbench.models.foreign import one_line
 
 SIDES = (64, 224, 32, 28)
 """Image sizes to try where none is given."""
@@ -38,10 +39,9 @@ def shapes(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int,
             return _run(model, layers, shape)
         except Exception as error:  # whatever a network raises; the first one says most
             failure = failure or error
-    reason = str(failure).strip().splitlines()
     raise InputError(
         f"input_shape: {type(model).__name__} can't run on {input_shape or 'any usual size'} "
-        f"({type(failure).__name__}: {reason[0] if reason else ''}); give the (channels, height, width) that it takes"
+        f"({one_line(failure)}); give the (channels, height, width) that it takes"
     ) from failure
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from drbench.errors import InputError
+from drbench.models.foreign import one_line
 
 
 def load_into(model: nn.Module, weights: str | Path | Mapping[str, torch.Tensor], what: str) -> None:
@@ -45,8 +46,7 @@ def read(path: Path, *, safetensors: bool = False) -> Mapping[str, torch.Tensor]
     except (SafetensorError, OSError) as error:
         raise InputError(f"weights: {str(path)!r} is truncated or not safetensors: {error}") from error
     except Exception as error:  # torch.load raises many kinds for a file that is not its own
-        reason = str(error).strip().splitlines()
-        raise InputError(f"weights: torch can't read {str(path)!r}: {reason[0] if reason else error!r}") from error
+        raise InputError(f"weights: torch can't read {str(path)!r}: {one_line(error)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):

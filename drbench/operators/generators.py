@@ -71,7 +71,7 @@ class ExpertGenerator(nn.Module):
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""
-        experts = self.bank.to(input.dtype).unflatten(2, self.filter_shape[1:])
+        experts = self.bank.to(input.dtype).view(self.experts, *self.filter_shape)
         return expert_region_conv2d(input, experts, made.to(input.dtype), guide, bias, **windows)
 
     def cost(self) -> dict[str, int]:
@@ -120,7 +120,7 @@ class GroupedGenerator(nn.Module):
         """Filters (N,m,O,C/groups,kh,kw) for an input (N,C,H,W)."""
         pooled = F.adaptive_avg_pool2d(input, self.filter_shape[2:])
         made: Tensor = self.basis(torch.sigmoid(self.routing(pooled)))
-        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset.unflatten(2, self.filter_shape[1:])
+        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset.view(self.regions, *self.filter_shape)
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""

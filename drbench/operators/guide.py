@@ -5,6 +5,7 @@ Chen, Wang, Guo, Zhang, Sun, "Dynamic Region-Aware Convolution", CVPR 2021, http
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class GuideConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits (N,regions,H',W')."""
-        with torch.autocast(input.device.type, enabled=False):
+        with _full_precision(input.device.type):
             wide = torch.promote_types(self.weight.dtype, torch.float32)
             padded = self.geometry.pad(input.to(wide))
             return F.conv2d(padded, self.weight.to(wide), None, self.stride, self.padding, self.dilation)
@@ -48,6 +49,12 @@ class GuideConv2d(nn.Conv2d):
         """Multiply-adds per sample for an input of (..., H, W)."""
         height, width = self.geometry.output_size(*input_shape[-2:])
         return {"guide": height * width * self.weight.numel()}
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[object]:
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()  # "meta" knows no autocast
 
 
 def fit(guide: Tensor, size: tuple[int, int], batch: int, regions: int) -> Tensor:
