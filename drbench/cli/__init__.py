@@ -29,8 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain("interrupted", INTERRUPTED)
     except DrbenchError as error:
         return complain(str(error), error.exit_code)
-    except BrokenPipeError:  # `drbench report | head`: whoever read has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as error:  # `drbench report | head`: whoever read has had enough
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return 0
     except Exception as error:
         if type(error).__name__ == "Abort":  # Ctrl-C as typer passes it on
