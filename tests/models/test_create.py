@@ -1,0 +1,182 @@
+"""create_model and build: figures, seeds, weights, and networks of a user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from drbench.errors import InputError
+from drbench.models import build, create_model
+from drbench.operators import DRConv2d
+from drbench.records import Variant
+
+SMALL = {"num_classes": 6, "input_shape": (3, 32, 32), "stem_stride": 1}
+
+
+def multiply_adds(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
+    """By hooks: convolutions and linear layers by their shapes, what declares a cost by that."""
+    total = 0
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        if hasattr(module, "cost"):
+            total += sum(module.cost(tuple(inputs[0].shape[1:])).values())
+        else:
+            total += module.weight.numel() * (output[0, 0].numel() if output.dim() == 4 else 1)
+
+    def watch(module: nn.Module) -> None:
+        if hasattr(module, "cost") or isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(note)
+        else:
+            for child in module.children():
+                watch(child)
+
+    watch(model)
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, *input_shape))
+    return total
+
+
+@pytest.mark.parametrize(
+    ("arguments", "madds"),
+    [
+        ({}, 40.48),
+        ({"operator": "drconv"}, 45.57),
+        ({"operator": "drconv", "where_args": {"guide": "block"}}, 46.36),
+        ({"operator": "drconv", "where": "released"}, 50.10),
+    ],
+)
+def test_the_worked_example(arguments, madds):
+    model = create_model("shufflenet_v2_x0_5", **arguments)
+    assert multiply_adds(model, (3, 224, 224)) / 1e6 == pytest.approx(madds, abs=0.005)
+
+
+def test_the_released_network_in_figures():
+    model = create_model("shufflenet_v2_x0_5", operator="drconv", where="released")
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(2.29, abs=0.005)
+    layers = [m for m in model.modules() if isinstance(m, DRConv2d)]
+    costs = [layer.cost((layer.in_channels, 1, 1)) for layer in layers]
+    assert sum(cost["mixing"] for cost in costs) / 1e6 == pytest.approx(7.37, abs=0.005)
+    assert sum(cost["routing"] for cost in costs) / 1e6 == pytest.approx(0.11, abs=0.005)
+    assert sum(cost["guide"] for cost in costs) == 0
+    assert all(layer.generator.initialisation == "released" for layer in layers)
+
+
+def test_a_seed_means_equal_weights_and_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    one = create_model("mobilenet_v2_0.35", operator="drconv", seed=7, **SMALL)
+    other = create_model("mobilenet_v2_0.35", operator="drconv", seed=7, **SMALL)
+    third = create_model("mobilenet_v2_0.35", operator="drconv", seed=8, **SMALL)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+    assert not torch.equal(one.classifier[1].weight, third.classifier[1].weight)
+
+
+def test_build_makes_what_the_variant_says():
+    variant = Variant("shufflenet_v2_x0_5", "drconv", {"regions": 3, "experts": 2}, **SMALL)
+    model = build(variant, seed=0, device="cpu")
+    assert model.variant is variant
+    assert {m.regions for m in model.modules() if isinstance(m, DRConv2d)} == {3}
+    wide = build(replace(variant, operator="conv", operator_args={}, match="madds", width=0.55), seed=0)
+    assert wide.stage2[0].branch2[0].out_channels == 27  # half of 48 + (116 - 48) / 10, in even numbers
+
+
+def test_weights_go_in_before_the_conversion_which_keeps_their_function(tmp_path):
+    plain = create_model("shufflenet_v2_x0_5", **SMALL).eval()
+    torch.save({"state_dict": plain.state_dict()}, file := tmp_path / "weights.pt")
+    x = torch.randn(2, 3, 32, 32)
+    for weights in (file, str(file), plain.state_dict()):
+        model = create_model("shufflenet_v2_x0_5", operator="drconv", weights=weights, **SMALL).eval()
+        assert model.conversion.init == "preserve"
+        with torch.no_grad():
+            torch.testing.assert_close(model(x), plain(x), atol=1e-5, rtol=1e-5)
+            same = create_model("shufflenet_v2_x0_5", weights=weights, **SMALL).eval()
+            assert torch.equal(same(x), plain(x))
+
+
+def test_weights_that_do_not_fit_or_can_not_be_read_are_refused(tmp_path):
+    state = create_model("shufflenet_v2_x0_5", num_classes=7, input_shape=(3, 32, 32)).state_dict()
+    with pytest.raises(
+        InputError, match=r"^weights don't fit .*: fc.weight is \(7, 1024\) instead of \(6, 1024\), fc.bias"
+    ):
+        create_model("shufflenet_v2_x0_5", weights=state, **SMALL)
+    with pytest.raises(InputError, match=r"^weights: no file 'nowhere.pt'"):
+        create_model("shufflenet_v2_x0_5", weights="nowhere.pt", **SMALL)
+    for name in ("text.pt", "text.safetensors"):
+        (tmp_path / name).write_text("no weights")
+        with pytest.raises(InputError, match=r"^weights: .*text") as raised:
+            create_model("shufflenet_v2_x0_5", weights=tmp_path / name, **SMALL)
+        assert "\n" not in str(raised.value)
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(InputError, match=r"holds no state dict"):
+        create_model("shufflenet_v2_x0_5", weights=tmp_path / "list.pt", **SMALL)
+
+
+OWN = """
+from torch import nn
+
+
+def small(num_classes, channels=4, width=1.0):
+    return nn.Sequential(nn.Conv2d(3, int(channels * width), 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(int(channels * width), num_classes))
+
+
+def plain():
+    return nn.Sequential(nn.Conv2d(3, 4, 3))
+
+
+def broken():
+    raise RuntimeError("out of\\nluck")
+
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_network_of_ones_own():
+    model = create_model(
+        "own_networks:small",
+        operator="drconv",
+        where="0",
+        num_classes=5,
+        width=2.0,
+        architecture_args={"channels": 6},
+        input_shape=(3, 9, 9),
+        regions=3,
+    )
+    assert model[0].out_channels == 12
+    assert model(torch.zeros(2, 3, 9, 9)).shape == (2, 5)
+    assert len(model.variant.sources["own_networks:small"]) == 64
+    assert create_model("own_networks:plain")(torch.zeros(1, 3, 9, 9)).shape == (1, 4, 7, 7)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("own_networks:plain", {"width": 2.0}, r"^width: got 2.0, but 'own_networks:plain' has no argument 'width'"),
+        ("own_networks:small", {"architecture_args": {"chanels": 3}}, r"has no argument 'chanels', allowed are "),
+        ("own_networks:broken", {}, r"^architecture 'own_networks:broken' failed: RuntimeError: out of luck"),
+        ("own_networks:number", {}, r"made a int, allowed is a torch.nn.Module"),
+        ("own_networks:missing", {}, r"has no 'missing'"),
+        ("shufflenet_v2_x05", {}, r"^unknown model 'shufflenet_v2_x05': did you mean 'shufflenet_v2_x0_5'"),
+        ("shufflenet_v2_x0_5", {"regions": 8}, r"^operator 'conv' takes no arguments, got regions"),
+        ("shufflenet_v2_x0_5", {"input_shape": (32, 32)}, r"^input_shape: got \(32, 32\)"),
+        ("shufflenet_v2_x0_5", {"input_shape": (3, 0, 32)}, r"^input_shape: got \(3, 0, 32\)"),
+    ],
+)
+def test_errors_are_one_line(name, arguments, message):
+    with pytest.raises(InputError, match=message) as raised:
+        create_model(name, **arguments)
+    assert "\n" not in str(raised.value)
