@@ -62,7 +62,9 @@ class Page:
 
     def text(self, text: str, style: str = "") -> None:
         """A sentence, broken between words."""
-        self._console.print(Text(text, style=style))
+        for line in Text(text, style=style).wrap(self._console, self._console.width):
+            line.rstrip()
+            self._console.print(line, soft_wrap=True)
 
     def lines(self, lines: Sequence[Text]) -> None:
         """Lines that stay as they are."""
@@ -70,4 +72,4 @@ class Page:
 
     def done(self) -> str:
         """All of it, ending with a line break."""
-        return "".join(f"{line.rstrip()}\n" for line in self._out.getvalue().splitlines())
+        return self._out.getvalue()

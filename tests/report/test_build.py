@@ -1,0 +1,224 @@
+"""The figures of the tables, against what the records in conftest say by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pytest
+from drbench_db import Store
+
+from drbench.errors import NothingError
+from drbench.identity import variant_hash
+from drbench.records import Measurement, Variant
+from drbench.report import load
+from drbench.report.build import build, natural
+from drbench.report.model import Report, Row, Table
+
+
+def rows(store: Store) -> dict[str, Row]:
+    """The rows of the one table, by label."""
+    (table,) = build(load(store)).tables
+    return {row.label: row for row in table.rows}
+
+
+def only(report: Report) -> Table:
+    (table,) = report.tables
+    return table
+
+
+def test_plain_comes_first_and_the_equal_cost_row_after_its_target(filled: Callable[..., Store]) -> None:
+    table = only(build(load(filled())))
+    assert [(row.kind, row.label) for row in table.rows] == [
+        ("plain", "conv"),
+        ("converted", "drconv m=8"),
+        ("matched", "conv =madds(drconv m=8)"),
+    ]
+    assert table.matches == ("madds",)
+    assert table.rows[2].values["width"] == 0.61
+
+
+def test_costs_and_their_differences(filled: Callable[..., Store]) -> None:
+    found = rows(filled())
+    values = found["drconv m=8"].values
+    assert (values["madds"], values["executed"], values["params"]) == (45_000_000, 90_000_000, 2_000_000)
+    assert values["madds_delta"] == pytest.approx(0.125)
+    assert values["params_delta"] == pytest.approx(1.0)
+    assert "madds_delta" not in found["conv"].values
+
+
+def test_latency_with_quartiles_and_paired_ratio(filled: Callable[..., Store]) -> None:
+    found = rows(filled())
+    values = found["drconv m=8"].values
+    samples = [0.003 * 8 * (1 + i / 100) for i in range(21)]
+    expected = np.quantile(samples, [0.5, 0.25, 0.75, 0.9, 0.99])
+    names = ("latency_b8", "latency_b8_p25", "latency_b8_p75", "latency_b8_p90", "latency_b8_p99")
+    assert [values[name] for name in names] == pytest.approx(expected.tolist(), rel=1e-12)
+    assert values["latency_b8_samples"] == 21
+    ratios = [values[f"ratio_b1{end}"] for end in ("", "_p25", "_p75")]
+    assert ratios == pytest.approx([1.5, 1.45, 1.55], rel=1e-12)
+    assert "ratio_b1" not in found["conv"].values
+
+
+def test_top1_over_seeds_and_its_paired_differences(filled: Callable[..., Store], demo: ModuleType) -> None:
+    found = rows(filled())
+    plain, drconv, matched = (np.array(demo.TOP1[label]) for label in demo.TOP1)
+    values = found["drconv m=8"].values
+    assert values["top1"] == pytest.approx(drconv.mean())
+    assert values["top1_sd"] == pytest.approx(drconv.std(ddof=1))
+    assert values["seeds"] == 6
+    assert values["top5"] == pytest.approx(drconv.mean() + 0.3)
+    for name, reference in (("top1", plain), ("top1_equal_madds", matched)):
+        difference = drconv - reference
+        assert values[f"{name}_delta"] == pytest.approx(difference.mean())
+        half = 2.570582 * difference.std(ddof=1) / np.sqrt(6)  # Student's t, 97.5%, 5 degrees of freedom
+        assert values[f"{name}_delta_ci95"] == pytest.approx(half, rel=2e-3)
+        assert values[f"{name}_delta_seeds"] == 6
+    assert not any(name.startswith("top1_equal") for name in found["conv"].values)
+
+
+def test_under_five_seeds_no_interval(filled: Callable[..., Store]) -> None:
+    values = rows(filled(seeds=4))["drconv m=8"].values
+    assert values["top1_delta_seeds"] == 4
+    assert "top1_delta_ci95" not in values
+
+
+def test_differences_are_over_common_seeds_only(store: Store, demo: ModuleType) -> None:
+    store.add_many(demo.RUN.id, [demo.training(demo.PLAIN, seed) for seed in (0, 1)])
+    store.add_many(demo.RUN.id, [demo.training(demo.DRCONV, seed) for seed in (1, 2)])
+    values = rows(store)["drconv m=8"].values
+    assert values["top1"] == pytest.approx((0.63 + 0.66) / 2)
+    assert values["top1_delta"] == pytest.approx(0.63 - 0.61)
+    assert values["top1_delta_seeds"] == 1
+
+
+def test_the_newest_done_record_counts(store: Store, demo: ModuleType) -> None:
+    old, new = demo.cost(demo.PLAIN), replace(demo.cost(demo.PLAIN), finished="2026-01-02T00:00:00Z")
+    newer = tuple(replace(m, value=41e6) if m.name == "madds" and not m.part else m for m in new.measurements)
+    store.add(demo.RUN.id, replace(new, measurements=newer))
+    store.add(demo.RUN.id, old)
+    failed = replace(old, status="failed", error="later", measurements=(), finished="2026-01-03T00:00:00Z")
+    store.add(demo.RUN.id, failed)
+    values = rows(store)["conv"].values
+    assert (values["madds"], values["status"]) == (41_000_000, "done")
+
+
+def test_failures_are_rows_with_their_reason(store: Store, demo: ModuleType) -> None:
+    store.add(demo.RUN.id, demo.training(demo.PLAIN, 0))
+    failed = demo.record(
+        demo.DRCONV, "train", seed=0, status="failed", error="no memory", settings=demo.settings(found=False)
+    )
+    store.add(demo.RUN.id, failed)
+    store.add(demo.RUN.id, demo.record(demo.DRCONV, "cost", status="interrupted"))
+    table = only(build(load(store)))
+    values = table.rows[1].values
+    assert values["status"] == "cost interrupted, train failed"
+    assert values["error"] == "cost interrupted: no reason recorded; train failed (seed 0): no memory"
+    assert any("no memory" in note for note in table.notes)
+
+
+def test_an_operator_without_cost_is_said_to_have_none(store: Store, demo: ModuleType) -> None:
+    figures = [Measurement("executed", 5e6, ""), Measurement("params", 1e6, "")]
+    store.add(demo.RUN.id, demo.record(demo.DRCONV, "cost", figures))
+    table = only(build(load(store)))
+    assert "madds" not in table.rows[0].values
+    assert "convention not declared" in table.notes[0]
+
+
+def test_what_is_not_comparable_is_not_in_one_table(store: Store, demo: ModuleType) -> None:
+    plain, run = demo.PLAIN, demo.RUN
+    for settings in (demo.settings(), demo.settings(epochs=9), demo.settings("shapes")):
+        store.add(run.id, demo.training(plain, 0, settings=settings))
+    store.add(run.id, demo.training(plain, 1, settings={**demo.settings(), "data_digest": "other"}))
+    large = replace(plain, input_shape=(3, 64, 64))
+    store.add(run.id, demo.record(large, "train", [Measurement("top1", 0.5, "")], seed=0, settings=demo.settings()))
+    for number, other in enumerate(
+        (
+            replace(run, machine=replace(demo.MACHINE, memory_bytes=1)),
+            replace(run, code=replace(run.code, drbench="0.2")),
+            replace(run, suite="another"),
+        )
+    ):
+        store.begin_run(replace(other, id=f"run{number}"))
+        store.add(f"run{number}", demo.training(plain, 0))
+    tables = build(load(store)).tables
+    assert len(tables) == 8
+    assert all(len(table.rows) == 1 for table in tables)
+    assert len({table.conditions for table in tables}) == 8
+
+
+def test_records_that_failed_before_the_data_was_opened_stay_with_the_others(store: Store, demo: ModuleType) -> None:
+    store.add(demo.RUN.id, demo.training(demo.PLAIN, 0, "shapes"))
+    asked = demo.settings("shapes", found=False)
+    store.add(demo.RUN.id, demo.record(demo.DRCONV, "train", seed=0, status="failed", settings=asked))
+    assert len(only(build(load(store))).rows) == 2
+
+
+def test_cost_of_one_run_stands_beside_the_training_of_another(store: Store, demo: ModuleType) -> None:
+    store.add(demo.RUN.id, demo.cost(demo.PLAIN))
+    store.begin_run(replace(demo.RUN, id="later"))
+    store.add("later", demo.training(demo.PLAIN, 0))
+    values = only(build(load(store))).rows[0].values
+    assert values["madds"] == 40_000_000
+    assert values["top1"] == 0.60
+
+
+def test_latencies_of_different_settings_are_columns_of_their_own(store: Store, demo: ModuleType) -> None:
+    for threads, value in ((1, 0.4), (2, 0.2)):
+        about = {"batch_size": 1, "threads": threads, "dtype": "float32", "device": "cpu"}
+        figures = [Measurement("latency", value, "s", context=about)]
+        variant = demo.PLAIN if threads == 1 else demo.DRCONV
+        store.add(demo.RUN.id, demo.record(variant, "latency", figures))
+    table = only(build(load(store)))
+    plain, drconv = (row.values for row in table.rows)
+    assert [way.suffix for way in table.latencies] == ["b1_t1_float32_cpu", "b1_t2_float32_cpu"]
+    assert plain["latency_b1_t1_float32_cpu"] == 0.4
+    assert "latency_b1_t1_float32_cpu" not in drconv
+
+
+def test_networks_of_different_width_or_arguments_have_their_own_plain_row(store: Store, demo: ModuleType) -> None:
+    for width, arguments, madds in ((None, {}, 100), (0.5, {}, 50), (None, {"depth": 3}, 30)):
+        plain = Variant("net", width=width, architecture_args=arguments)
+        for variant, factor in ((plain, 1), (replace(plain, operator="drconv"), 2)):
+            store.add(demo.RUN.id, demo.record(variant, "cost", [Measurement("madds", madds * factor, "")]))
+    table = only(build(load(store)))
+    assert [row.architecture for row in table.rows[::2]] == ["net", "net depth=3", "net x0.5"]
+    assert all(row.values["madds_delta"] == 1.0 for row in table.rows[1::2])
+
+
+def test_published_rows_stand_beside_our_count(filled: Callable[..., Store], demo: ModuleType) -> None:
+    report = build(load(filled(seeds=1)))
+    plain = [row for row in report.published if row.values["operator"] == "conv" and "counted_madds" in row.values]
+    assert plain
+    assert all(row.kind == "published" and row.architecture == demo.ARCHITECTURE for row in report.published)
+    first = plain[0].values
+    assert first["published_madds"] == 41e6
+    assert first["counted_madds"] == 40_000_000
+    assert first["madds_deviation"] == pytest.approx(40 / 41 - 1)
+    drconv = [row for row in report.published if row.values["operator"] == "drconv"]
+    assert [row.values.get("counted") for row in drconv] == ["drconv m=8"]
+    others = [row for row in report.published if row.values["operator"] == "weightnet-1x"]
+    assert others
+    assert all("counted" not in row.values and row.values["source"] for row in others)
+
+
+def test_a_network_of_another_width_is_not_compared_with_what_was_published(store: Store, demo: ModuleType) -> None:
+    narrow = replace(demo.PLAIN, width=0.3)
+    store.add(demo.RUN.id, demo.record(narrow, "cost", [Measurement("reference_madds", 5, "")]))
+    assert all("counted" not in row.values for row in build(load(store)).published)
+
+
+def test_nothing_to_report(store: Store) -> None:
+    with pytest.raises(NothingError, match="no results to report"):
+        build(load(store))
+
+
+def test_natural_order() -> None:
+    names = ["net_x10", "net_x1_0", "net_0.75", "net_x2", "net_1.00", "other"]
+    assert sorted(names, key=natural) == ["net_0.75", "net_1.00", "net_x1_0", "net_x2", "net_x10", "other"]
+
+
+def test_hashes_of_the_fixtures_are_the_programs(demo: ModuleType) -> None:
+    assert demo.MATCHED.matched_to == variant_hash(demo.DRCONV)
