@@ -44,9 +44,7 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
     try:
         url.get_dialect()
     except exc.NoSuchModuleError:
-        raise InputError(
-            f"database {shown!r}: no dialect {url.drivername!r}; use a path or a URL of another"
-        ) from None
+        raise InputError(f"database {shown!r}: no dialect {url.drivername!r}; use a path or a URL of another") from None
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise InputError(f"database {given!r} would be gone at the end; name a file, such as sqlite:///{DEFAULT}")

@@ -73,15 +73,18 @@ def _latency(tables: Sequence[Table]) -> list[str]:
     ]
     if not ways:
         return []
-    settings = "; ".join(
-        ", ".join(part for part in (f"{threads} threads" if threads else "", dtype, device) if part)
-        for threads, dtype, device in sorted(ways, key=str)
-    )
+    settings = "; ".join(_way(*way) for way in sorted(ways, key=str))
     samples = ""
     if counts:
         fewest, most = min(counts), max(counts)
         samples = f", {fewest} to {most} samples each" if fewest < most else f", {most} samples each"
     return [f"latency taken with {settings}{samples}"]
+
+
+def _way(threads: int | None, dtype: str, device: str) -> str:
+    """2 threads, float32, cpu"""
+    counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads else ""
+    return ", ".join(part for part in (counted, dtype, device) if part)
 
 
 def source_numbers(rows: Sequence[Row]) -> dict[str, int]:
