@@ -108,8 +108,11 @@ def check(
 
 def same_dtype(tensor: Tensor, input: Tensor) -> bool:
     """Whether the dtypes agree, or will once autocast has narrowed both (it leaves float64)."""
-    narrowed = torch.is_autocast_enabled(input.device.type) and torch.float64 not in (tensor.dtype, input.dtype)
-    return tensor.dtype == input.dtype or (narrowed and tensor.is_floating_point())
+    if tensor.dtype == input.dtype:
+        return True
+    device = input.device.type
+    narrowed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return narrowed and tensor.is_floating_point() and torch.float64 not in (tensor.dtype, input.dtype)
 
 
 def check_regions(guide: Tensor, regions: int, source: str) -> None:

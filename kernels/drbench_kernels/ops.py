@@ -126,7 +126,7 @@ def region_conv2d_backward(
     if not grad.numel():
         return torch.zeros_like(input), torch.zeros_like(filters), grad_guide
     rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, groups)
-    grad_filters = by_region.backward_filters(rows, grad_out, grouped, regions).reshape(filters.shape)
+    grad_filters = by_region.backward_filters(rows, grad_out, grouped, regions).reshape(filters.shape).contiguous()
     if guide_learns:
         grad_rows, scores = by_region.backward_rows_and_guide(rows, grad_out, grouped, regions)
         grad_guide = _guide_gradient(guide, scores)
@@ -192,7 +192,7 @@ def expert_region_conv2d_backward(
     if guide_learns:
         grad_guide = _guide_gradient(guide, scores)
     grad_input = from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3]))
-    return grad_input, grad_experts.reshape(experts.shape), grad_coefficients, grad_guide
+    return grad_input, grad_experts.reshape(experts.shape).contiguous(), grad_coefficients.contiguous(), grad_guide
 
 
 def _grouped_experts(experts: Tensor, groups: int) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from drbench_kernels import expert_region_conv2d, region_conv2d
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 # opcheck itself looks at .grad of tensors that are no leaves.
@@ -90,6 +91,38 @@ def test_compile_whole_graph_forward_and_backward(memory_format: torch.memory_fo
     got = torch.autograd.grad(compiled(x).square().sum(), parameters)
     want = torch.autograd.grad(layer(x).square().sum(), parameters)
     torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("op", ["region_conv2d", "expert_region_conv2d"])
+def test_gradients_have_the_strides_that_the_compiler_is_told(op: str, geometry: tuple[object, ...]) -> None:
+    # opcheck compares sizes alone here; inductor takes the strides at their word.
+    *plain, kernel = geometry
+    assert isinstance(kernel, int)
+    make = region_arguments if op == "region_conv2d" else expert_arguments
+    *tensors, _, stride, padding, dilation, groups = make(tuple(plain), kernel)
+    # Weights whose memory is laid out in another order, as a transposed parameter's is.
+    awkward = [t.detach().transpose(0, 1).contiguous().transpose(0, 1) for t in tensors if isinstance(t, Tensor)]
+    y = getattr(torch.ops.drbench, op)(*awkward, None, stride, padding, dilation, groups)
+    arguments = (*awkward, stride, padding, dilation, groups, True)
+    backward = getattr(torch.ops.drbench, f"{op}_backward")
+    real = backward(torch.ones_like(y), *arguments)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = [mode.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]
+        told = backward(mode.from_tensor(torch.ones_like(y)), *fake)
+    assert [t.stride() for t in real] == [t.stride() for t in told]
+
+
+def test_a_compiled_layer_trains() -> None:
+    layer, x = Layer().double(), torch.randn(2, 4, 6, 6).double()
+    parameters = list(layer.parameters())
+    got = torch.autograd.grad(torch.compile(layer, fullgraph=True)(x).square().sum(), parameters)
+    torch.testing.assert_close(got, torch.autograd.grad(layer(x).square().sum(), parameters))
+
+
+def test_shapes_without_data() -> None:
+    x, filters, guide = (torch.empty(s, device="meta") for s in ((2, 3, 5, 5), (4, 6, 3, 1, 1), (2, 4, 5, 5)))
+    assert region_conv2d(x, filters, guide).shape == (2, 6, 5, 5)
 
 
 def test_export_with_any_batch() -> None:
