@@ -187,7 +187,7 @@ def _reference(variant: Variant) -> list[Measurement]:
 
 
 def _latency(jobs: Sequence[Job], workdir: Path) -> Iterator[Record]:
-    """All variants in alternation in this process; the first plain one is what the ratios are paired to."""
+    """All variants in alternation in this process; their plain network is what the ratios are paired to."""
     settings = jobs[0].experiment.latency or LatencySettings()
     device = latency.device_of(settings)
     ready: dict[str, tuple[Job, nn.Module]] = {}
@@ -211,15 +211,17 @@ def _latency(jobs: Sequence[Job], workdir: Path) -> Iterator[Record]:
 def _timed(
     ready: Mapping[str, tuple[Job, nn.Module]], settings: LatencySettings, device: torch.device, context: dict[str, Any]
 ) -> dict[str, list[Measurement]]:
-    """Times, and ratios to the plain network, for every batch size; by hash of the variant."""
+    """Times, and ratios to each one's own plain network, for every batch size; by hash of the variant."""
     found: dict[str, list[Measurement]] = {key: [] for key in ready}
-    plain = next((key for key, (job, _) in ready.items() if _is_plain(job.variant)), None)
+    bases = {_network(job.variant, job.experiment): key for key, (job, _) in ready.items() if _is_plain(job.variant)}
     for size in settings.batch_sizes if ready else ():
         calls = {key: _call(model, _input(job.variant, size, settings, device)) for key, (job, model) in ready.items()}
         times = latency.measure(calls, settings)
         about = {**context, "batch_size": size}
         for key, samples in times.items():
             found[key].append(Measurement("latency", median(samples), "s", "lower", "", samples, about))
+            job, _ = ready[key]
+            plain = bases.get(_network(job.variant, job.experiment))
             if plain is not None and key != plain:
                 ratios = paired_ratios(samples, times[plain])
                 found[key].append(Measurement("latency_ratio", median(ratios), "ratio", "lower", "", ratios, about))
@@ -228,6 +230,13 @@ def _timed(
 
 def _is_plain(variant: Variant) -> bool:
     return variant.operator == PLAIN and variant.match is None
+
+
+def _network(variant: Variant, experiment: Experiment) -> tuple[Any, ...]:
+    """What a variant shares with its plain network: an architecture may be there at several widths or arguments."""
+    origin = next((v for v in experiment.variants if identity.variant_hash(v) == variant.matched_to), variant)
+    width = None if origin.match is not None else origin.width  # one whose target is left out: it was found, not given
+    return origin.architecture, width, identity.canonical(origin.architecture_args), origin.stem_stride
 
 
 def _placed(model: nn.Module, settings: LatencySettings, device: torch.device) -> nn.Module:

@@ -100,7 +100,7 @@ class LatencySettings:
 class Experiment:
     """One unit of work: a stage of one variant (cost, train), or of one architecture's variants in turn (latency).
 
-    The first variant of a latency experiment is the plain one, the reference of the paired ratios.
+    A latency experiment pairs each ratio to the plain network of the same architecture, width and arguments.
     `eval_weights`: evaluate this file instead of training. `labels`: what reports call each of `variants`.
     """
 

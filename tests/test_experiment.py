@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -64,6 +65,20 @@ def test_latency_is_paired_to_the_plain_network(tmp_path: Path) -> None:
         assert ratio.samples == tuple(a / b for a, b in zip(own.samples, base.samples, strict=True))
         assert len(own.samples) >= 3
         assert own.value == median(own.samples)
+
+
+def test_each_width_is_paired_to_its_own_plain_network(tmp_path: Path) -> None:
+    wide, wide_converted = replace(PLAIN, width=0.5), replace(DRCONV, width=0.5)
+    matched = replace(PLAIN, match="madds", matched_to=variant_hash(wide_converted), width=0.52)
+    group = (PLAIN, DRCONV, wide, wide_converted, matched)
+    settings = replace(QUICK, batch_sizes=(1,))
+    records = done(Experiment("latency", group, latency=settings), tmp_path)
+    samples = {record.variant_hash: {m.name: m.samples for m in record.measurements} for record in records}
+    assert "latency_ratio" not in samples[variant_hash(PLAIN)]
+    assert "latency_ratio" not in samples[variant_hash(wide)]
+    for variant, base in ((DRCONV, PLAIN), (wide_converted, wide), (matched, wide)):
+        own, plain = samples[variant_hash(variant)], samples[variant_hash(base)]["latency"]
+        assert own["latency_ratio"] == tuple(a / b for a, b in zip(own["latency"], plain, strict=True))
 
 
 def test_latency_goes_on_without_the_one_that_fails(tmp_path: Path) -> None:
