@@ -71,6 +71,7 @@ def report_records() -> Query:
             VariantRow.matched_by,
             VariantRow.matched_to,
             cast(VariantRow.architecture_args, Text).label("architecture_args"),
+            cast(VariantRow.definition["sources"], Text).label("sources"),
             VariantRow.hash.label("variant"),
             RecordRow.stage,
             RecordRow.seed,

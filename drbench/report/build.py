@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
@@ -45,7 +46,8 @@ def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
     latencies = _latencies(variants.values())
     facts = {name: _facts(gathered, latencies) for name, gathered in variants.items()}
     tops = {name: _by_seed(gathered, "top1") for name, gathered in variants.items()}
-    networks = {name: _network(gathered.first, variants) for name, gathered in variants.items()}
+    networks = _networks(variants)
+    labels = _labels(variants, networks)
     plains: dict[str, str] = {}
     for name, gathered in variants.items():
         if kind_of(gathered.first) == "plain":
@@ -64,8 +66,8 @@ def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
             if other is not None:
                 facts[name].update(_gain(f"top1_equal_{by}", tops[name], tops[other]))
     rows = [
-        Row(kind_of(g.first), networks[n], g.first.label, {k: v for k, v in facts[n].items() if v is not None})
-        for n, g in sorted(variants.items(), key=lambda item: _order_of_rows(item[0], item[1].first, variants))
+        Row(kind_of(g.first), networks[n], labels[n], {k: v for k, v in facts[n].items() if v is not None})
+        for n, g in sorted(variants.items(), key=lambda item: _order_of_rows(item[0], networks, variants))
     ]
     by_kind = tuple(sorted({by for _, by in matched if by}))
     return Table(conditions, tuple(rows), latencies, by_kind, tuple(_notes(rows)))
@@ -86,12 +88,45 @@ def _network(record: Any, variants: Mapping[str, Gathered]) -> str:
     return " ".join([record.architecture + width, *(f"{key}={value}" for key, value in sorted(arguments.items()))])
 
 
-def _order_of_rows(name: str, record: Any, variants: Mapping[str, Gathered]) -> tuple[Any, ...]:
+def _networks(variants: Mapping[str, Gathered]) -> dict[str, str]:
+    """The network of every variant, by name; where two networks would read the same, what tells them apart is added.
+
+    Runs of one suite may differ in the stem's stride, or in the source of a user's own network between them.
+    """
+    names = {name: _network(gathered.first, variants) for name, gathered in variants.items()}
+    details = {name: _details(gathered.first) for name, gathered in variants.items()}
+    different: dict[str, dict[str, set[str]]] = {}
+    for name, text in names.items():
+        for key, value in details[name].items():
+            different.setdefault(text, {}).setdefault(key, set()).add(value)
+    return {
+        name: " ".join([text, *(f"{k}={v}" for k, v in details[name].items() if len(different[text][k]) > 1)])
+        for name, text in names.items()
+    }
+
+
+def _details(record: Any) -> dict[str, str]:
+    stem = "published" if record.stem_stride is None else str(record.stem_stride)
+    sources = json.loads(record.sources) if record.sources not in (None, "{}") else {}
+    return {"stem_stride": stem, "source": str(sources.get(record.architecture, ""))[:8]}
+
+
+def _labels(variants: Mapping[str, Gathered], networks: Mapping[str, str]) -> dict[str, str]:
+    """What each row is called; rows that would read the same get the beginning of their variants' hashes."""
+    same = Counter((networks[name], gathered.first.label) for name, gathered in variants.items())
+    return {
+        name: gathered.first.label + (f" #{name[:6]}" if same[networks[name], gathered.first.label] > 1 else "")
+        for name, gathered in variants.items()
+    }
+
+
+def _order_of_rows(name: str, networks: Mapping[str, str], variants: Mapping[str, Gathered]) -> tuple[Any, ...]:
     """By architecture; plain, then each converted network followed by the plain ones of equal cost."""
+    record = variants[name].first
     target = variants.get(record.matched_to or name, variants[name]).first
     kind = kind_of(record)
     return (
-        natural(_network(record, variants)),
+        natural(networks[name]),
         kind != "plain",
         natural(target.label if kind == "matched" else record.label),
         record.matched_to or name,

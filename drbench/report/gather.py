@@ -24,8 +24,9 @@ NAMES = (
 
 RECORD_COLUMNS = (
     *("record", "run", "suite", "architecture", "operator", "label", "regions", "recipe", "width", "input_shape"),
-    *("num_classes", "matched_by", "matched_to", "architecture_args", "variant", "stage", "seed", "status", "error"),
-    *("finished", "data", "settings", "machine", "hostname", "cpu", "gpu", "torch", "drbench"),
+    *("num_classes", "matched_by", "matched_to", "architecture_args", "stem_stride", "sources", "variant", "stage"),
+    *("seed", "status", "error", "finished", "data", "settings"),
+    *("machine", "hostname", "cpu", "gpu", "torch", "drbench"),
 )
 FIGURE_COLUMNS = (
     *("record", "name", "value", "batch_size", "threads", "dtype", "device"),

@@ -222,3 +222,39 @@ def test_natural_order() -> None:
 
 def test_hashes_of_the_fixtures_are_the_programs(demo: ModuleType) -> None:
     assert demo.MATCHED.matched_to == variant_hash(demo.DRCONV)
+
+
+def _two_networks(store: Store, demo: ModuleType, plains: tuple[Variant, Variant]) -> Table:
+    """Both plain networks with a converted one each, the second pair in another run: top-1 0.90, 0.91, 0.50, 0.51."""
+    later = replace(demo.RUN, id="20260102-1200-demo-cd34")
+    store.begin_run(later)
+    top1 = iter((0.90, 0.91, 0.50, 0.51))
+    for run, plain in ((demo.RUN, plains[0]), (later, plains[1])):
+        for variant in (plain, replace(plain, operator="drconv", operator_args={"regions": 8})):
+            figures = [Measurement("top1", next(top1), "fraction", "higher")]
+            label = "conv" if variant is plain else "drconv m=8"
+            store.add(run.id, demo.record(variant, "train", figures, label=label, seed=0, settings=demo.settings()))
+    return only(build(load(store)))
+
+
+@pytest.mark.parametrize("what", ["stem_stride", "source"])
+def test_a_difference_is_to_the_plain_network_of_the_same_definition(store: Store, demo: ModuleType, what: str) -> None:
+    if what == "stem_stride":
+        plains = (replace(demo.PLAIN, stem_stride=1), replace(demo.PLAIN, stem_stride=4))
+    else:
+        own = replace(demo.PLAIN, architecture="my:net")
+        plains = (replace(own, sources={"my:net": "a" * 64}), replace(own, sources={"my:net": "b" * 64}))
+    table = _two_networks(store, demo, plains)
+    gains = [row.values["top1_delta"] for row in table.rows if row.kind == "converted"]
+    assert gains == pytest.approx([0.01, 0.01])
+    assert all("top1_delta" not in row.values for row in table.rows if row.kind == "plain")
+    assert len({row.architecture for row in table.rows}) == 2
+
+
+def test_rows_that_would_read_the_same_are_told_apart(store: Store, demo: ModuleType) -> None:
+    for experts in (4, 16):
+        variant = replace(demo.DRCONV, operator_args={"regions": 8, "experts": experts})
+        store.add(demo.RUN.id, demo.record(variant, "cost", label="drconv m=8"))
+    found = {row.label: row.values["variant"] for row in only(build(load(store))).rows}
+    assert len(found) == 2
+    assert all(label == f"drconv m=8 #{str(variant)[:6]}" for label, variant in found.items())
