@@ -70,3 +70,14 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     if len(values) == 1:
         return mean, None
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def in_millions(value: float) -> str:
+    """45.57 for 45,570,000; three digits of what is under 0.1, so that a small network does not read 0.00.
+
+    >>> in_millions(45_570_000), in_millions(8_250), in_millions(0)
+    ('45.57', '0.00825', '0.00')
+    """
+    millions = value / 1e6
+    digits = 2 - math.floor(math.log10(abs(millions))) if 0 < abs(millions) < 0.1 else 2
+    return f"{millions:,.{digits}f}"

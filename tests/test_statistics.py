@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from drbench.errors import InputError
-from drbench.statistics import mean_and_deviation, paired_ratios, quantile, summary
+from drbench.statistics import in_millions, mean_and_deviation, paired_ratios, quantile, summary
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
@@ -50,3 +50,15 @@ def test_mean_and_deviation():
 def test_senseless_samples(call):
     with pytest.raises(InputError):
         call()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(45_570_000, "45.57"), (1_234_000_000, "1,234.00"), (470_000, "0.47"), (8_250, "0.00825"), (12, "0.0000120")],
+)
+def test_millions_of_a_small_network_are_not_nothing(value: float, text: str) -> None:
+    assert in_millions(value) == text
+
+
+def test_no_millions_at_all() -> None:
+    assert in_millions(0) == "0.00"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from drbench.records import Record
+from drbench.statistics import in_millions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +51,7 @@ def show(what: Any, console: Console | None = None) -> None:
 
 def millions(value: float | None) -> str:
     """1234567 as 1.23; nothing for nothing."""
-    return "" if value is None else f"{value / 1e6:,.2f}"
+    return "" if value is None else in_millions(value)
 
 
 def cost_table(records: Sequence[Record], references: Sequence[Published] = ()) -> Table:

@@ -12,6 +12,7 @@ from functools import partial
 
 from drbench.errors import unknown
 from drbench.report.model import FEW_SEEDS, Row, Table, Value
+from drbench.statistics import in_millions
 
 Values = Mapping[str, Value]
 MISSING = "-"
@@ -41,7 +42,7 @@ def _number(values: Values, name: str) -> float | None:
 def millions(name: str, values: Values) -> str:
     """45.57"""
     value = _number(values, name)
-    return MISSING if value is None else f"{value / 1e6:,.2f}"
+    return MISSING if value is None else in_millions(value)
 
 
 def relative(name: str, values: Values) -> str:
