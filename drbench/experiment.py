@@ -134,8 +134,11 @@ def of_weights(experiment: Experiment, weights: str) -> Experiment:
     wanted = experiment.variants[0].architecture
     if variant.architecture != wanted:
         raise InputError(f"--weights {weights!r} holds {variant.architecture!r}, not {wanted!r}")
-    label = header.get("extra", {}).get("label") or identity.label(variant)
-    return replace(experiment, variants=(variant,), labels=(label,), eval_weights=str(Path(weights).resolve()))
+    extra = header.get("extra", {})
+    label = extra.get("label") or identity.label(variant)
+    seed = extra.get("seed", experiment.seed)  # of its training: results of two files are those of two seeds
+    path = str(Path(weights).resolve())
+    return replace(experiment, variants=(variant,), seed=seed, labels=(label,), eval_weights=path)
 
 
 def resolve(variant: Variant, target: Variant) -> Variant:
@@ -290,6 +293,8 @@ def _evaluate(job: Job) -> Record:
     assert experiment.train is not None
     measurements, ranks = evaluate(models.load_model(experiment.eval_weights), splits, experiment.train)
     about = {"data_digest": splits.digest, "synthetic": splits.synthetic, "classes": len(splits.classes)}
+    extra = models.read_header(experiment.eval_weights).get("extra", {})
+    about["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
     return job.record(
         settings=about, measurements=measurements, ranks=ranks, files={"weights": experiment.eval_weights}
     )

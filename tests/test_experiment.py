@@ -108,6 +108,9 @@ def test_training_records_what_it_found_and_leaves_the_network(tmp_path: Path) -
     )
     assert again.variant == DRCONV
     assert again.ranks == record.ranks
+    assert again.seed == 3
+    assert again.settings["trained"]["epochs"] == 1
+    assert again.settings["trained"]["data_digest"] == record.settings["data_digest"]
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

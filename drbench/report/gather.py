@@ -139,7 +139,9 @@ def _conditions(place: tuple[Any, ...], settings: str) -> Conditions:
     data = found.get("data") or {}
     train = {key: value for key, value in (found.get("train") or {}).items() if key not in _IRRELEVANT}
     if found.get("eval_weights"):
-        train = {"preset": "evaluated from saved weights"}
+        trained = found.get("trained") or {}  # weights of unlike trainings are no more comparable than the trainings
+        asked = {f"trained.{key}": value for key, value in trained.items() if key not in _IRRELEVANT}
+        train = {"preset": "evaluated from saved weights", **asked}
     name = str(data.get("name", ""))
     about = {f"data.{key}": value for key, value in data.items() if key not in ("name", "synthetic")}
     about["data.digest"] = found.get("data_digest")

@@ -258,3 +258,13 @@ def test_rows_that_would_read_the_same_are_told_apart(store: Store, demo: Module
     found = {row.label: row.values["variant"] for row in only(build(load(store))).rows}
     assert len(found) == 2
     assert all(label == f"drconv m=8 #{str(variant)[:6]}" for label, variant in found.items())
+
+
+def test_weights_of_unlike_trainings_share_no_table(store: Store, demo: ModuleType) -> None:
+    for variant, epochs, top1 in ((demo.PLAIN, 200, 0.9), (demo.DRCONV, 1, 0.4)):
+        evaluated = {**demo.settings(), "eval_weights": f"/{epochs}", "trained": {"preset": "quick", "epochs": epochs}}
+        figures = [Measurement("top1", top1, "fraction", "higher")]
+        store.add(demo.RUN.id, demo.record(variant, "train", figures, seed=0, settings=evaluated))
+    tables = build(load(store)).tables
+    assert len(tables) == 2
+    assert all("top1_delta" not in row.values for table in tables for row in table.rows)
