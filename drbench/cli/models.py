@@ -111,7 +111,11 @@ def _print(variant: Variant, label: str, found: Cost) -> None:
             f"{layer.params:,}",
         )
         for layer in found.layers
+        if layer.executed
     ]
+    still = [layer for layer in found.layers if not layer.executed]
+    if still:
+        layers.append((f"{len(still)} without multiply-adds", "", "", "0", "0", f"{sum(x.params for x in still):,}"))
     title = f"{variant.architecture} {label} at {shape}, {variant.num_classes} classes"
     show(table(title, ("layer", "kind", "output", "multiply-adds", "executed", "params"), layers, 3))
     for part, value in sorted(found.parts.items()):
