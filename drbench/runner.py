@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
 from drbench.published import Published, published
 from drbench.records import STAGES, Event, Experiment, Record, Run, Variant
@@ -67,6 +68,8 @@ def run_suite(
     `files`/RUN/VARIANT-sSEED. A first Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
     """
     work = prepare(suite) if work is None else work
+    if resume:
+        _same_place(resume)
     run = store.reopen_run(resume.id) if resume else _begin(suite, store, command)
     skip = store.done_keys(run.id) if resume else frozenset()
     counts = {"done": 0, "failed": 0, "skipped": 0}
@@ -83,6 +86,21 @@ def run_suite(
     finally:
         store.end_run(run.id, status)
     return Outcome(run.id, status, **counts)
+
+
+def _same_place(run: Run) -> None:
+    """InputError unless this machine and drbench are those of the run: what is recorded goes under its name."""
+    from drbench import __version__
+    from drbench.measure.machine import machine
+
+    here = machine()
+    for what in ("cpu", "cores", "gpu", "torch"):
+        then, now = getattr(run.machine, what), getattr(here, what)
+        if then != now:
+            raise InputError(f"run {run.id} was made with {what} {then!r}, here it is {now!r}: start a new run instead")
+    if run.code.drbench != __version__:
+        was = run.code.drbench
+        raise InputError(f"run {run.id} was made with drbench {was}, this is {__version__}: start a new run instead")
 
 
 def dry_run(suite: Suite, on_event: OnEvent) -> None:

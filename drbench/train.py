@@ -31,6 +31,7 @@ from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
 from drbench.data.splits import Splits
 from drbench.errors import FailedError, InputError
+from drbench.precision import full_float32
 from drbench.presets import check_settings
 from drbench.records import Epoch, Event, Measurement, TrainSettings
 from drbench.tasks import TASKS, Classify
@@ -329,12 +330,12 @@ def _save(checkpoint: Checkpoint, progress: Progress, accelerator: Accelerator) 
 
 @contextmanager
 def _surroundings(settings: TrainSettings, device: torch.device) -> Iterator[None]:
-    """The asked-for number of threads, and a random state of our own; both as before afterwards."""
+    """The asked-for number of threads, a random state of our own, float32 that is no TF32; as before afterwards."""
     threads = torch.get_num_threads()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), full_float32():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,15 @@ def test_wrong_names_are_found_before_any_work(store: Store, tmp_path: Path) -> 
 
 def replace_operator(suite: Suite, name: str) -> Any:
     return suite.operators[0].model_copy(update={"operator": name})
+
+
+def test_a_run_is_not_gone_on_with_on_another_machine(store: Store, tmp_path: Path) -> None:
+    outcome = runner.run_suite(made(), store, files=tmp_path / "files")
+    run = store.run(outcome.run_id)
+    elsewhere = replace(run, machine=replace(run.machine, torch="2.0.0"))
+    with pytest.raises(InputError, match=r"with torch '2.0.0', here it is .*start a new run"):
+        runner.run_suite(made(), store, files=tmp_path / "files", resume=elsewhere)
+    older = replace(run, code=replace(run.code, drbench="0.0.1"))
+    with pytest.raises(InputError, match=r"with drbench 0.0.1, this is .*start a new run"):
+        runner.run_suite(made(), store, files=tmp_path / "files", resume=older)
+    assert store.run(run.id).status == "done"

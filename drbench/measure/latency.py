@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from drbench.errors import FailedError, InputError
+from drbench.precision import full_float32
 from drbench.records import LatencySettings
 
 Function = Callable[[], object]
@@ -81,18 +82,19 @@ def order(names: Sequence[str], round_number: int) -> list[str]:
 
 @contextmanager
 def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
-    """Within it `settings.threads` holds; gives what a time depends on, to be recorded beside it."""
+    """Within it `settings.threads` holds and float32 is no TF32; gives what a time depends on, to be recorded."""
     device = device_of(settings)
     before = torch.get_num_threads()
     try:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        yield {
-            "threads": torch.get_num_threads(),
-            "dtype": settings.dtype,
-            "device": str(device),
-            "channels_last": settings.channels_last,
-        }
+        with full_float32():
+            yield {
+                "threads": torch.get_num_threads(),
+                "dtype": settings.dtype,
+                "device": str(device),
+                "channels_last": settings.channels_last,
+            }
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
