@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, "COLUMNS": "120", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+ENVIRONMENT = {**os.environ, "COLUMNS": "120"}
 ENVIRONMENT.pop("DRBENCH_DB", None)
 
 # Commands that would take too long, or need what a test has not: the command, and what is run in its place.
