@@ -1,0 +1,110 @@
+"""`python -m drbench_kernels.bench`: exit code 0, or 2 (wrong input), 4 (a way failed), 130 (interrupted)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory says a line for each use
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what the options say."""
+    from drbench_kernels.bench.document import BenchError
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except BenchError as error:
+        print(f"drbench_kernels.bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: --resume goes on with it", file=sys.stderr)
+        return 130
+
+
+def _run(argv: Sequence[str]) -> int:
+    import torch
+
+    from drbench_kernels.bench import document, facts, options, summary
+    from drbench_kernels.bench.runner import Bench
+
+    given = options.parser().parse_args(list(argv))
+    if given.list:
+        return _list()
+    machine = facts.machine(torch.device("cuda" if torch.cuda.is_available() and given.device != "cpu" else "cpu"))
+    settings = options.settings(given, int(machine["memory_bytes"]))
+    held = _document(given, settings.as_json(), machine)
+    bench = Bench(settings)
+    session: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "drbench_kernels.bench", *argv]),
+        "started": facts.now(),
+        "finished": "",
+        "machine": machine,
+        "code": facts.code(),
+        "clock": bench.clock.name,
+        "rates": {
+            "gemm_multiply_adds_per_second": bench.rates.gemm,
+            "copy_bytes_per_second": {str(size): rate for size, rate in bench.rates.copy.items()},
+        },
+    }
+    held["sessions"].append(session)
+    done = {document.key(row): row for row in held["results"]}
+    begun, shapes = time.perf_counter(), list(bench.cases())
+    for number, (shape, cases) in enumerate(shapes, 1):
+        rows = []
+        for case in cases:
+            row = done.get((shape.name, case.batch, case.pass_name))
+            if row is None:
+                row = {**bench.measure(case), "session": len(held["sessions"]) - 1}
+                held["results"].append(row)
+                session["finished"] = row["finished"]
+                if given.json is not None:
+                    document.write(given.json, held)
+            rows.append(row)
+        elapsed = time.perf_counter() - begun
+        print(
+            f"[{number}/{len(shapes)}] {shape.name}: {summary.shape_line(rows)} ({elapsed:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
+    for line in summary.means(held["results"]):
+        print(line)
+    failed = [row for row in held["results"] if any("failed" in way for way in row["ways"].values())]
+    return 4 if failed else 0
+
+
+def _document(given: Any, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """An empty one, or the one to go on with; the file can be written."""
+    from drbench_kernels.bench import document
+
+    path = given.json
+    if path is None:
+        return document.new(settings)
+    if given.resume and path.exists():
+        return document.resumed(path, settings, machine)
+    if path.exists() and not given.force:
+        raise document.BenchError(f"{path} is there: --resume goes on with it, --force replaces it")
+    made = document.new(settings)
+    document.write(path, made)
+    return made
+
+
+def _list() -> int:
+    from drbench_kernels.bench import shapes
+    from drbench_kernels.bench.ways import WAYS
+
+    for name in ("pointwise", "3x3"):
+        for shape in shapes.SETS[name]:
+            print(f"{name:10} {shape.name:20} {', '.join(shape.networks)}")
+    print("ways:", ", ".join(WAYS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Settings -> results, case by case: every way to compute one shape for one batch and pass, in alternation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import torch
+
+from drbench_kernels.bench import facts, limits, memory
+from drbench_kernels.bench.options import DTYPES, Settings
+from drbench_kernels.bench.problem import Case, Problem
+from drbench_kernels.bench.shapes import Shape
+from drbench_kernels.bench.timing import (
+    Budget,
+    Call,
+    Clock,
+    CpuClock,
+    CudaClock,
+    Timed,
+    interleave,
+    once,
+    ratio,
+    timed,
+)
+from drbench_kernels.bench.ways import CONV, OURS, Prepared, SkippedError, Way
+
+Row = dict[str, Any]
+
+
+class Bench:
+    """The machine as it is set up for these settings, and its rates."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.device = torch.device(settings.device)
+        self.dtype = DTYPES[settings.dtype]
+        torch.set_num_threads(settings.threads)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # cuDNN at its best: it is what the ratios are over
+        self.clock: Clock = CudaClock(settings.flush_l2) if settings.device == "cuda" else CpuClock()
+        per_sample = 0.002 if settings.device == "cuda" else 0.0005
+        self.budget = Budget(settings.max_seconds, settings.rounds, min(3, settings.rounds), per_sample)
+        self.rates = limits.measure(self.dtype, self.device, self.clock)
+
+    def cases(self) -> Iterator[tuple[Shape, list[Case]]]:
+        """The cases of each shape in turn."""
+        s = self.settings
+        for shape in s.chosen():
+            yield (
+                shape,
+                [
+                    Case(
+                        shape,
+                        batch,
+                        name != "forward",
+                        s.regions,
+                        s.experts,
+                        s.masks,
+                        self.dtype,
+                        s.device,
+                        s.memory_format == "channels_last",
+                    )
+                    for batch in s.batch_sizes
+                    for name in s.passes
+                ],
+            )
+
+    def measure(self, case: Case) -> Row:
+        """The result of one case, as it stands in the document."""
+        problem, ways = Problem(case), self.settings.registry()
+        found: dict[str, dict[str, Any]] = {}
+        ready: dict[str, Timed] = {}
+        with _mode(case):
+            for name, way in ways.items():
+                try:
+                    prepared = self._prepare(way, problem)
+                    call = prepared.call(problem)
+                    ready[name] = self._timed(call)
+                    found[name] = {"path": prepared.path, "extra_bytes": memory.peak_extra(call, self.device)}
+                except (SkippedError, torch.OutOfMemoryError, MemoryError) as error:
+                    found[name] = {"skipped": _line(error)}
+                except Exception as error:
+                    found[name] = {"failed": f"{type(error).__name__}: {_line(error)}"}
+            kept = {name: one for name, one in ready.items() if ways[name].reference in ready}
+            samples = interleave(kept, {name: ways[name].reference for name in kept}, self.clock, self.budget)
+        samples = {name: [round(value, 10) for value in values] for name, values in samples.items()}
+        for name, values in samples.items():
+            against = ways[name].reference
+            found[name] = {**found[name], "calls": ready[name].runs * ready[name].calls, "samples": values}
+            found[name]["seconds"] = median(values)
+            if name != against:
+                found[name]["ratio"] = {"to": against, **asdict(ratio(values, samples[against]))}
+        return self._row(case, problem, found)
+
+    def _row(self, case: Case, problem: Problem, found: dict[str, dict[str, Any]]) -> Row:
+        limit = limits.limit(case, self.rates)
+        conv, ours = found.get(CONV, {}).get("seconds"), found.get(OURS, {}).get("seconds")
+        shape = case.shape
+        return {
+            "shape": {"name": shape.name, **asdict(shape), "networks": list(shape.networks)},
+            "batch": case.batch,
+            "pass": case.pass_name,
+            "finished": facts.now(),
+            "regions_present": problem.regions_present,
+            "limit": {
+                **asdict(limit),
+                "ratio": limit.seconds / conv if conv else None,
+                "share": limit.seconds / ours if ours else None,
+            },
+            "ways": found,
+        }
+
+    def _prepare(self, way: Way, problem: Problem) -> Prepared:
+        needed = way.bytes_needed(problem)
+        if needed > self.settings.memory_gib * 2**30:
+            raise SkippedError(
+                f"over memory: needs about {needed / 2**30:.1f} GiB, allowed are {self.settings.memory_gib:g}"
+            )
+        return way.make(problem)
+
+    def _timed(self, call: Call) -> Timed:
+        """Warm, and sampled often enough to be read. SkippedError for a call that takes too long."""
+        first = once(call, self.clock)
+        if first > self.settings.call_seconds:
+            first = once(call, self.clock)  # the first may have compiled something
+        if first > self.settings.call_seconds:
+            raise SkippedError(f"over time: a call takes {first:.1f} s, allowed are {self.settings.call_seconds:g}")
+        return timed(call, min(once(call, self.clock) for _ in range(2)), self.budget, self.settings.graph)
+
+
+@contextmanager
+def _mode(case: Case) -> Iterator[None]:
+    mode: Callable[[], AbstractContextManager[object]] = torch.enable_grad if case.backward else torch.inference_mode
+    with mode():
+        yield
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
