@@ -89,7 +89,12 @@ def _executed_formulas() -> dict[Any, Formula]:
 
     def expert_region_conv2d(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         regions = inputs[2].shape[1]
-        return int(drbench_kernels.expert_region_conv2d_executed(outputs[0].shape, inputs[1].shape, regions))
+        image = inputs[0]
+        return int(
+            drbench_kernels.expert_region_conv2d_executed(
+                outputs[0].shape, inputs[1].shape, regions, image.device.type, image.dtype
+            )
+        )
 
     return {torch.ops.drbench.expert_region_conv2d: expert_region_conv2d}
 

@@ -18,6 +18,8 @@ from drbench_kernels import expert_region_conv2d, region_conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from drbench.operators.guide import full_precision
+
 INITIALISATIONS = ("conv", "released")
 
 
@@ -65,14 +67,21 @@ class ExpertGenerator(nn.Module):
         self.bank.copy_(weight.to(self.bank).flatten(1) + noise - noise.mean(0))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Coefficients (N,m,K) for an input (N,C,H,W)."""
-        logits: Tensor = self.routing(input.mean((2, 3)))
-        return (torch.sigmoid(logits) * (2.0 / self.experts)).view(-1, self.regions, self.experts)
+        """Coefficients (N,m,K) for an input (N,C,H,W), in float32 or wider.
+
+        They start near 1/K: in bfloat16 the differences between regions, and with them the guide's gradient, would drown.
+        """
+        with full_precision(input.device.type):
+            wide = torch.promote_types(self.routing.weight.dtype, torch.float32)
+            pooled = input.mean((2, 3), dtype=wide)
+            bias = None if self.routing.bias is None else self.routing.bias.to(wide)
+            logits = F.linear(pooled, self.routing.weight.to(wide), bias)
+            return (torch.sigmoid(logits) * (2.0 / self.experts)).view(-1, self.regions, self.experts)
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""
         experts = self.bank.to(input.dtype).view(self.experts, *self.filter_shape)
-        return expert_region_conv2d(input, experts, made.to(input.dtype), guide, bias, **windows)
+        return expert_region_conv2d(input, experts, made, guide, bias, **windows)
 
     def cost(self) -> dict[str, int]:
         """Multiply-adds per sample."""

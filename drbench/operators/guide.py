@@ -40,7 +40,7 @@ class GuideConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits (N,regions,H',W')."""
-        with _full_precision(input.device.type):
+        with full_precision(input.device.type):
             wide = torch.promote_types(self.weight.dtype, torch.float32)
             padded = self.geometry.pad(input.to(wide))
             return F.conv2d(padded, self.weight.to(wide), None, self.stride, self.padding, self.dilation)
@@ -51,7 +51,8 @@ class GuideConv2d(nn.Conv2d):
         return {"guide": height * width * self.weight.numel()}
 
 
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
+def full_precision(device_type: str) -> AbstractContextManager[object]:
+    """Within it autocast narrows nothing."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()  # "meta" knows no autocast

@@ -4,7 +4,8 @@ Source: Chen, Wang, Guo, Zhang, Sun, "Dynamic Region-Aware Convolution", CVPR 20
 
     y[n,o,p] = sum_{c,i,j} x[n,c,p*s+(i,j)*d-pad] * W[n, r(n,p), o, c, i, j]          r(n,p) = argmax_j F[n,j,p]
 
-Needs torch alone. Both functions are torch ops: they compile, export, autocast and count their own FLOPs.
+Needs torch alone; runs fast with the native CPU kernels (`native`, built once by a C++ compiler) or, on a GPU, triton.
+Both functions are torch ops: they compile, export, autocast and count their own FLOPs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from drbench_kernels import ops  # noqa: F401  (registers the torch ops)
+from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
 from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
 from drbench_kernels.paths import (
     expert_region_conv2d_executed,
@@ -90,7 +91,7 @@ def expert_region_conv2d(
     Args:
         input: (N, C, H, W), floating.
         experts: (K, O, C/groups, kh, kw).
-        coefficients: (N, m, K).
+        coefficients: (N, m, K), in the dtype of `input` or wider: between regions they differ by little.
         guide, bias, stride, padding, dilation, groups: as in `region_conv2d`.
 
     Returns:
@@ -106,10 +107,11 @@ def expert_region_conv2d(
     n, k = input.shape[0], experts.shape[0]
     if coefficients.dim() != 3 or (coefficients.shape[0], coefficients.shape[2]) != (n, k) or not coefficients.shape[1]:
         raise ValueError(f"coefficients is {describe(coefficients)}: allowed is ({n}, m, {k}) with m at least 1")
-    if coefficients.device != input.device or not same_dtype(coefficients, input):
+    wide = coefficients.dtype == torch.float32 and input.dtype in (torch.bfloat16, torch.float16)
+    if coefficients.device != input.device or not (wide or same_dtype(coefficients, input)):
         raise ValueError(
             f"coefficients is {coefficients.dtype} on {coefficients.device}: "
-            f"allowed is the input's {input.dtype} on {input.device}"
+            f"allowed is the input's {input.dtype}, or float32 with a narrower one, on {input.device}"
         )
     check_regions(guide, coefficients.shape[1], "coefficients")
     return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
@@ -134,3 +136,6 @@ def _geometry(
     if left == right and top == bottom:
         return input, Geometry(strides, (top, left), dilations, groups)
     return F.pad(input, (left, right, top, bottom)), Geometry(strides, (0, 0), dilations, groups)
+
+
+native.on_import()

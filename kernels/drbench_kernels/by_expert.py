@@ -5,7 +5,8 @@
 is one GEMM over K*D inputs: K times the multiply-adds of one filter per position, but none for mixing, no N*m filters
 in memory, and no loop over regions. Backward is three GEMMs. It wins where positions are few (see `paths`).
 
-Shapes: rows (G, N*P, D), experts (K, G, O/G, D), coefficients (N, m, K), regions (N*P,) int64.
+Shapes: rows (G, N*P, D), experts (K, G, O/G, D), coefficients (N, m, K), in the dtype of the rows or wider, regions
+(N*P,) int64.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _position_coefficients(coefficients: Tensor, regions: Tensor) -> Tensor:
 def _weighted(rows: Tensor, weights: Tensor) -> Tensor:
     """(G, N*P, K*D): each row once for every expert, times its coefficient."""
     groups, positions = rows.shape[:2]
-    return (weights.unsqueeze(2) * rows.unsqueeze(2)).view(groups, positions, -1)
+    return (weights.unsqueeze(2) * rows.unsqueeze(2)).to(rows.dtype).view(groups, positions, -1)
 
 
 def forward(rows: Tensor, experts: Tensor, coefficients: Tensor, regions: Tensor) -> Tensor:
@@ -45,9 +46,9 @@ def backward(
     count, groups, _, depth = experts.shape
     samples, regions_count, _ = coefficients.shape
     weights = _position_coefficients(coefficients, regions)
-    products = torch.bmm(grad, experts.permute(1, 2, 0, 3).flatten(2)).view(groups, -1, count, depth)
-    grad_rows = torch.matmul(weights.unsqueeze(1), products).squeeze(2)
-    scores = torch.matmul(products, rows.unsqueeze(3)).squeeze(3).sum(0)
+    products = torch.bmm(grad, experts.permute(1, 2, 0, 3).flatten(2)).view(groups, -1, count, depth).to(weights.dtype)
+    grad_rows = torch.matmul(weights.unsqueeze(1), products).squeeze(2).to(rows.dtype)
+    scores = torch.matmul(products, rows.unsqueeze(3).to(weights.dtype)).squeeze(3).sum(0)
     grad_experts = torch.bmm(grad.transpose(1, 2), _weighted(rows, weights))
     grad_experts = grad_experts.view(groups, -1, count, depth).permute(2, 0, 1, 3)
     per_sample = scores.view(samples, -1, count)

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from drbench_kernels import by_expert, by_region, paths
+from drbench_kernels import by_expert, by_region, native, paths
 from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
 from drbench_kernels.geometry import Geometry, Pair
 
 _LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
-for _schema in (
+_SCHEMAS = (
     f"region_conv2d(Tensor input, Tensor filters, Tensor guide, Tensor? bias, {_GEOMETRY}) -> Tensor",
     f"region_conv2d_backward(Tensor grad, Tensor input, Tensor filters, Tensor guide, {_GEOMETRY}, bool guide_learns)"
     " -> (Tensor, Tensor, Tensor)",
@@ -29,8 +29,11 @@ for _schema in (
     f" {_GEOMETRY}) -> Tensor",
     "expert_region_conv2d_backward(Tensor grad, Tensor input, Tensor experts, Tensor coefficients, Tensor guide,"
     f" {_GEOMETRY}, bool guide_learns) -> (Tensor, Tensor, Tensor, Tensor)",
-):
+)
+for _schema in _SCHEMAS:
     _LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    # What the native kernel, once loaded, hands back: see native/binding.cpp.
+    _LIBRARY.define(_schema.replace("(", "_by_torch(", 1))  # type: ignore[no-untyped-call]
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
@@ -39,7 +42,8 @@ def _implements(name: str) -> Callable[[Implementation], Implementation]:
     """Register for every device. (torch.library.custom_op would load torch._dynamo, seconds, in the first call.)"""
 
     def register(function: Implementation) -> Implementation:
-        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+        for op in (name, f"{name}_by_torch"):
+            _LIBRARY.impl(op, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         return function
 
     return register
@@ -74,6 +78,11 @@ def regions_of(guide: Tensor, count: int) -> Tensor:
     return regions.clamp(0, count - 1)
 
 
+def _warn_where_native_is_missing(input: Tensor) -> None:
+    if input.device.type == "cpu" and input.dtype in paths.NATIVE_DTYPES:
+        native.warn_once()
+
+
 def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
     """dF from dF~ (N*P, m) through the softmax that stands in for the mask; in float32 at least."""
     n, count, height, width = guide.shape
@@ -95,6 +104,7 @@ def region_conv2d(
     groups: int,
 ) -> Tensor:
     """See drbench_kernels.region_conv2d."""
+    _warn_where_native_is_missing(input)
     geometry = _geometry(stride, padding, dilation, groups)
     output = _empty_output(input, filters, geometry)
     grouped = by_region.grouped_filters(filters, groups)
@@ -148,6 +158,7 @@ def expert_region_conv2d(
     groups: int,
 ) -> Tensor:
     """See drbench_kernels.expert_region_conv2d."""
+    _warn_where_native_is_missing(input)
     geometry = _geometry(stride, padding, dilation, groups)
     output = _empty_output(input, experts, geometry)
     count = coefficients.shape[1]
@@ -155,11 +166,12 @@ def expert_region_conv2d(
     if output.numel():
         rows = to_rows(input, _kernel(experts), geometry)
         positions = output.shape[2] * output.shape[3]
-        path = paths.expert_path(positions, prod(experts.shape[1:]), count, experts.shape[0])
+        path = paths.torch_path(positions, prod(experts.shape[1:]), count, experts.shape[0])
         if path == paths.BY_EXPERT:
             products = by_expert.forward(rows, _grouped_experts(experts, groups), coefficients, regions)
         else:
-            filters = torch.matmul(coefficients, experts.flatten(1)).view(-1, count, *experts.shape[1:])
+            mixed = torch.matmul(coefficients, experts.flatten(1).to(coefficients.dtype)).to(experts.dtype)
+            filters = mixed.view(-1, count, *experts.shape[1:])
             products = by_region.forward(rows, by_region.grouped_filters(filters, groups), regions)
         output_rows(products, output)
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
@@ -279,21 +291,21 @@ for _name, _tensors in (("region_conv2d", 3), ("expert_region_conv2d", 4)):
 
 
 def _autocast(name: str, device: str, tensors: int) -> None:
-    """Under autocast: everything in the autocast dtype, but a floating guide in float32 at least.
+    """Under autocast: input, filters and bias in the autocast dtype; guide and coefficients in float32 at least.
 
-    torch.library.register_autocast would cast the guide too, and bfloat16 alone moves positions between regions.
+    torch.library.register_autocast would cast those too, and bfloat16 alone moves positions between regions.
     """
     key = getattr(torch._C.DispatchKey, f"Autocast{device.upper()}")
     op = getattr(torch.ops.drbench, name).default
 
     def cast(*args: Any) -> Tensor:
         dtype = torch.get_autocast_dtype(device)
-        *values, guide, bias = args[: tensors + 1]
-        if guide.dtype in (torch.float16, torch.bfloat16):
-            guide = guide.float()
-        values = [_to(value, dtype) for value in values]
+        input, filters, *choices = args[:tensors]
+        choices = [choice.float() if choice.dtype in (torch.float16, torch.bfloat16) else choice for choice in choices]
+        values = _to(input, dtype), _to(filters, dtype), *choices
+        bias = args[tensors]
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
-            return op(*values, guide, _to(bias, dtype), *args[tensors + 1 :])  # type: ignore[no-any-return]
+            return op(*values, _to(bias, dtype), *args[tensors + 1 :])  # type: ignore[no-any-return]
 
     _LIBRARY.impl(name, cast, f"Autocast{device.upper()}")  # type: ignore[no-untyped-call]
 

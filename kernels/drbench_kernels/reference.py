@@ -1,4 +1,7 @@
-"""The definition, by plain loops in float64: what every path is held against. Nobody runs it for speed."""
+"""The definition, what every path is held against: by plain loops in float64, and by all m convolutions and a choice.
+
+Nobody runs the loops for speed; what people paste today is the second.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Pair = tuple[int, int]
@@ -120,3 +124,38 @@ def region_conv2d_gradients(
         soft = torch.softmax(guide.double(), 1)
         guide_gradient = soft * (scores - (soft * scores).sum(1, keepdim=True))
     return Gradients(dx, dw, guide_gradient, dy.sum((0, 2, 3)))
+
+
+def region_conv2d_by_choice(
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """All m convolutions in full, then a choice at each position; in the arguments' own dtype, differentiable.
+
+    The choice is multiplied by the one-hot mask plus (softmax - softmax.detach()), which is 0 and has the gradient that
+    the paper gives the guide. NaN and Inf spread to where the mask is 0: not for testing those.
+    """
+    n, count = input.shape[0], filters.shape[-5]
+    own = filters if filters.dim() == 6 else filters.expand(n, *filters.shape)
+    outputs = [
+        F.conv2d(input[i : i + 1], own[i].flatten(0, 1), None, stride, padding, dilation, groups)
+        if groups == 1
+        else torch.cat(
+            [F.conv2d(input[i : i + 1], own[i, j], None, stride, padding, dilation, groups) for j in range(count)], 1
+        )
+        for i in range(n)
+    ]
+    every = torch.cat(outputs).view(n, count, own.shape[2], *guide.shape[-2:])
+    if guide.is_floating_point():
+        soft = guide.softmax(1)
+        mask = F.one_hot(guide.argmax(1), count).permute(0, 3, 1, 2).to(every) + (soft - soft.detach()).to(every)
+    else:
+        mask = F.one_hot(guide.long(), count).permute(0, 3, 1, 2).to(every)
+    y = (every * mask.unsqueeze(2)).sum(1)
+    return y if bias is None else y + bias.view(-1, 1, 1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from drbench_kernels import expert_region_conv2d, region_conv2d
 from drbench_kernels.geometry import Geometry
-from drbench_kernels.paths import BY_EXPERT, BY_REGION, expert_path
+from drbench_kernels.paths import BY_EXPERT, BY_REGION, torch_path
 from drbench_kernels.reference import region_conv2d_gradients, region_conv2d_reference
 from torch import Tensor
 
@@ -158,7 +158,7 @@ def test_both_ways_of_mixing_are_reached_and_agree(size: Pair, channels: int, pa
     x = torch.randn(1, channels, *size, dtype=torch.float64)
     experts, coefficients = torch.randn(4, channels, channels, 1, 1).double(), torch.rand(1, 3, 4).double()
     guide = torch.randn(1, 3, *size).double()
-    assert expert_path(size[0] * size[1], channels * channels, 3, 4) == path
+    assert torch_path(size[0] * size[1], channels * channels, 3, 4) == path
     filters = torch.einsum("nmk,k...->nm...", coefficients, experts)
     # An independent way: all three convolutions in full, then pick.
     full = torch.stack([torch.nn.functional.conv2d(x, filters[0, j]) for j in range(3)], 1)

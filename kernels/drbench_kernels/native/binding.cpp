@@ -1,0 +1,331 @@
+// The torch ops on the CPU: tensors in, pieces of work over torch's own threads, tensors out.
+//
+// float32 is computed as it is; bfloat16 and float16 in float32, rounded once at the end. Anything else (float64), and
+// everything while `drbench_native::use(False)` holds, goes to the ops of the same names with `_by_torch` behind.
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/aminmax.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "problem.h"
+
+namespace {
+
+using at::IntArrayRef;
+using at::Tensor;
+using drbench::Kernels;
+using drbench::Plan;
+using drbench::Problem;
+using Two = std::tuple<Tensor, Tensor>;
+using Three = std::tuple<Tensor, Tensor, Tensor>;
+using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+std::atomic<bool> in_use{true};
+
+// The kernels for what torch itself would use on this CPU (ATEN_CPU_CAPABILITY holds for both), or null.
+const Kernels* kernels() {
+#if defined(__x86_64__)
+  static const std::string capability = at::get_cpu_capability();
+  if (capability == "AVX512") return &drbench::avx512_kernels;
+  if (capability == "AVX2") return &drbench::avx2_kernels;
+  return nullptr;
+#else
+  return &drbench::neon_kernels;
+#endif
+}
+
+bool computes(const Tensor& tensor) {
+  const auto type = tensor.scalar_type();
+  return in_use && kernels() && (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
+}
+
+Tensor floats(const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(); }
+Tensor floats(const std::optional<Tensor>& tensor) { return tensor ? floats(*tensor) : Tensor(); }
+Tensor images(const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast); }
+
+bool is_channels_last(const Tensor& tensor) {
+  return tensor.is_contiguous(at::MemoryFormat::ChannelsLast) && !tensor.is_contiguous();
+}
+
+Tensor empty_images(const Tensor& like, IntArrayRef size, bool zeros) {
+  auto made = at::empty(size, like.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast));
+  return zeros ? made.zero_() : made;
+}
+
+// In the dtype and the memory format of `like`.
+Tensor laid_out_as(const Tensor& like, const Tensor& images) {
+  const auto cast = images.to(like.scalar_type());
+  if (is_channels_last(like)) return cast;
+  if (images.size(1) == 1 || images.size(2) * images.size(3) == 1)  // both formats at once
+    return cast.as_strided(cast.sizes(), at::empty(cast.sizes(), cast.options().device(at::kMeta)).strides());
+  return cast.contiguous();
+}
+
+// Calls f(task, scratch of its thread) for every task; threads take the next one as they get free.
+template <typename F>
+void run(const Plan& plan, const F& f) {
+  const int64_t threads = std::min<int64_t>(plan.tasks, at::get_num_threads());
+  const int64_t size = (plan.scratch + 63) / 64 * 64;
+  const auto scratch = at::empty({threads * size + 16}, at::kFloat);
+  auto* start = scratch.data_ptr<float>();
+  start += (64 - reinterpret_cast<uintptr_t>(start) % 64) % 64 / sizeof(float);
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, threads, 1, [&](int64_t from, int64_t to) {
+    for (int64_t thread = from; thread < to; ++thread)
+      for (int64_t task = next++; task < plan.tasks; task = next++) f(task, start + thread * size);
+  });
+}
+
+// A Problem, and the tensors that its pointers look into.
+struct Work {
+  Problem p{};
+  Tensor input, filters, coefficients, bias, grad, zeros, logits, region, order, starts, scores, shared;
+  int64_t region_stride = 0, position_stride = 0;  // of the logits
+  int64_t threads = at::get_num_threads();
+  const Kernels& with = *kernels();
+
+  Work(const Tensor& input_, const Tensor& filters_, const std::optional<Tensor>& coefficients_, const Tensor& guide,
+       const std::optional<Tensor>& bias_, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation,
+       int64_t groups)
+      : input(images(input_)), filters(floats(filters_)), coefficients(floats(coefficients_)), bias(floats(bias_)) {
+    p.samples = input.size(0), p.channels = input.size(1), p.height = input.size(2), p.width = input.size(3);
+    p.outputs = filters.size(-4), p.kernel_h = filters.size(-2), p.kernel_w = filters.size(-1), p.groups = groups;
+    p.out_height = guide.size(-2), p.out_width = guide.size(-1);
+    p.stride_h = stride[0], p.stride_w = stride[1], p.pad_h = padding[0], p.pad_w = padding[1];
+    p.dilation_h = dilation[0], p.dilation_w = dilation[1];
+    p.regions = coefficients.defined() ? coefficients.size(1) : filters.size(-5);
+    p.experts = coefficients.defined() ? coefficients.size(2) : 0;
+    p.shared_filters = !p.experts && filters.dim() == 5;
+    p.input = input.const_data_ptr<float>(), p.filters = filters.const_data_ptr<float>();
+    if (coefficients.defined()) p.coefficients = coefficients.const_data_ptr<float>();
+    if (bias.defined()) p.bias = bias.const_data_ptr<float>();
+    zeros = at::zeros({p.channels}, at::kFloat);
+    p.zeros = zeros.const_data_ptr<float>();
+    TORCH_CHECK_VALUE(p.samples * p.positions() <= std::numeric_limits<int32_t>::max(), "input has ",
+                      p.samples * p.positions(), " positions: allowed are 2147483647");
+    find_regions(guide);
+  }
+
+  void find_regions(const Tensor& guide) {
+    const int64_t samples = p.samples, m = p.regions, positions = p.positions();
+    region = at::empty({samples, positions}, at::kInt);
+    order = at::empty({samples, positions}, at::kInt);
+    starts = at::empty({samples, m + 1}, at::kInt);
+    p.region = region.const_data_ptr<int32_t>(), p.order = order.const_data_ptr<int32_t>();
+    p.starts = starts.const_data_ptr<int32_t>();
+    auto* regions = region.data_ptr<int32_t>();
+    if (guide.scalar_type() == at::kDouble) {  // as float32, close ones could change places
+      region.copy_(std::get<1>(guide.max(1)).view({samples, positions}));
+    } else if (guide.is_floating_point()) {
+      const int64_t cuts = std::clamp<int64_t>(threads / samples, 1, 1 + positions / 1024);
+      look_at(guide);
+      const auto* l = logits.const_data_ptr<float>();
+      at::parallel_for(0, samples * cuts, 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          const int64_t n = i / cuts, start = positions * (i % cuts) / cuts, end = positions * (i % cuts + 1) / cuts;
+          with.argmax(l + n * m * positions + start * position_stride, m, end - start, region_stride, position_stride,
+                      regions + n * positions + start);
+        }
+      });
+    } else {
+      const auto bounds = at::aminmax(guide);
+      const auto low = std::get<0>(bounds).item<int64_t>(), high = std::get<1>(bounds).item<int64_t>();
+      TORCH_CHECK_VALUE(low >= 0 && high < m, "guide holds region ", low < 0 ? low : high, ": allowed is 0 to ", m - 1);
+      region.copy_(guide.reshape({samples, positions}));
+    }
+    sort(regions);
+  }
+
+  // The logits as the kernels read them: planes, or channels_last, whichever they are.
+  void look_at(const Tensor& guide) {
+    const auto wide = guide.to(at::kFloat);
+    const bool last = is_channels_last(wide);
+    logits = last ? wide : wide.contiguous();
+    region_stride = last ? 1 : p.positions();
+    position_stride = last ? p.regions : 1;
+  }
+
+  void sort(const int32_t* regions) {
+    const int64_t m = p.regions, positions = p.positions();
+    auto *sorted = order.data_ptr<int32_t>(), *begin = starts.data_ptr<int32_t>();
+    at::parallel_for(0, p.samples, 1, [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n) {
+        const auto* r = regions + n * positions;
+        auto *at = begin + n * (m + 1), *out = sorted + n * positions;
+        std::fill_n(at, m + 1, 0);
+        for (int64_t i = 0; i < positions; ++i) ++at[r[i]];
+        for (int32_t j = 0, sum = 0; j <= m; ++j) sum += std::exchange(at[j], sum);
+        for (int64_t i = 0; i < positions; ++i) out[at[r[i]]++] = static_cast<int32_t>(i);
+        for (int64_t j = m; j > 0; --j) at[j] = at[j - 1];
+        at[0] = 0;
+      }
+    });
+  }
+
+  Tensor forward(const Tensor& like) {
+    auto y = empty_images(input, {p.samples, p.outputs, p.out_height, p.out_width}, false);
+    p.output = y.data_ptr<float>();
+    shared = at::empty({with.shared_scratch(p)}, at::kFloat);
+    auto* prepared = shared.data_ptr<float>();
+    run({with.prepare_pieces(p), 0}, [&](int64_t piece, float*) { with.prepare_forward(p, piece, prepared); });
+    run(with.plan_forward(p, threads),
+        [&](int64_t task, float* scratch) { with.forward(p, threads, task, prepared, scratch); });
+    return laid_out_as(like, y);
+  }
+
+  void take_gradient(const Tensor& grad_) {
+    grad = images(grad_);
+    p.grad = grad.const_data_ptr<float>();
+  }
+
+  // dx; and the scores, in one chunk, where all regions (or experts) are gone through.
+  Tensor backward_input(const Tensor& like, bool all_regions) {
+    const int64_t chunks = with.score_chunks(p, threads), filters_ = p.experts ? p.experts : p.regions;
+    auto dx = empty_images(input, input.sizes(), p.taps() > 1 || !p.pointwise());
+    p.grad_input = dx.data_ptr<float>();
+    scores = at::empty({all_regions || p.experts ? chunks : 0, p.samples, filters_, p.positions()}, at::kFloat);
+    p.scores = scores.data_ptr<float>();
+    run(with.plan_backward_input(p, threads),
+        [&](int64_t task, float* scratch) { with.backward_input(p, threads, task, all_regions, scratch); });
+    scores = chunks == 1 || !scores.size(0) ? scores.flatten(0, 1) : scores.sum(0);
+    p.scores = scores.data_ptr<float>();
+    return laid_out_as(like, dx);
+  }
+
+  Tensor backward_filters(const Tensor& like) {
+    auto dw = at::empty(filters.sizes(), at::kFloat);
+    p.grad_filters = dw.data_ptr<float>();
+    run(with.plan_backward_filters(p, threads),
+        [&](int64_t task, float* scratch) { with.backward_filters(p, threads, task, scratch); });
+    return dw.to(like.scalar_type());
+  }
+
+  // dA[n, j, k] = the sum of expert k's scores over the positions of region j.
+  Tensor backward_coefficients(const Tensor& like) const {
+    const auto da = at::empty(coefficients.sizes(), at::kFloat);
+    auto* out = da.data_ptr<float>();
+    const int64_t m = p.regions, experts = p.experts, positions = p.positions();
+    at::parallel_for(0, p.samples * m, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t n = i / m, j = i % m;
+        const auto *begin = p.starts + n * (m + 1), *list = p.order + n * positions;
+        for (int64_t k = 0; k < experts; ++k) {
+          const float* s = p.scores + (n * experts + k) * positions;
+          double total = 0;
+          for (int32_t at = begin[j]; at < begin[j + 1]; ++at) total += s[list[at]];
+          out[i * experts + k] = static_cast<float>(total);
+        }
+      }
+    });
+    return da.to(like.scalar_type());
+  }
+
+  // dF from the scores of all regions.
+  Tensor backward_guide(const Tensor& guide) {
+    if (p.experts) {
+      const auto mixed = at::empty({p.samples, p.regions, p.positions()}, at::kFloat);
+      auto* into = mixed.data_ptr<float>();
+      at::parallel_for(0, p.samples, 1, [&](int64_t from, int64_t to) {
+        for (int64_t n = from; n < to; ++n) with.mix_scores(p, n, into);
+      });
+      scores = mixed;
+      p.scores = scores.data_ptr<float>();
+    }
+    if (!logits.defined()) look_at(guide);
+    const auto df = at::empty(guide.sizes(), at::kFloat);
+    const auto* l = logits.const_data_ptr<float>();
+    auto* out = df.data_ptr<float>();
+    const int64_t positions = p.positions(), cuts = (positions + 1023) / 1024, step = 1024;
+    at::parallel_for(0, p.samples * cuts, 1, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t n = i / cuts, start = i % cuts * step;
+        with.guide_gradient(p, 1, l + n * p.regions * positions, region_stride, position_stride, n, start,
+                            std::min(start + step, positions), out);
+      }
+    });
+    return df.to(guide.scalar_type());
+  }
+};
+
+template <typename Result, typename... Arguments>
+Result by_torch(const char* name, Arguments... arguments) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Result(Arguments...)>().call(arguments...);
+}
+
+#define DRBENCH_GEOMETRY                                                                    \
+  c10::SymIntArrayRef(c10::fromIntArrayRefSlow(stride)), c10::fromIntArrayRefSlow(padding), \
+      c10::fromIntArrayRefSlow(dilation), c10::SymInt(groups)
+
+Tensor region_conv2d(const Tensor& input, const Tensor& filters, const Tensor& guide, const std::optional<Tensor>& bias,
+                     IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
+  if (!computes(input) || !guide.numel() || !filters.numel())
+    return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
+                    c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt>(
+        "drbench::region_conv2d_by_torch", input, filters, guide, bias, DRBENCH_GEOMETRY);
+  return Work(input, filters, std::nullopt, guide, bias, stride, padding, dilation, groups).forward(input);
+}
+
+Three region_conv2d_backward(const Tensor& grad, const Tensor& input, const Tensor& filters, const Tensor& guide,
+                             IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups,
+                             bool guide_learns) {
+  if (!computes(input) || !guide.numel() || !filters.numel())
+    return by_torch<Three, const Tensor&, const Tensor&, const Tensor&, const Tensor&, c10::SymIntArrayRef,
+                    c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt, bool>(
+        "drbench::region_conv2d_backward_by_torch", grad, input, filters, guide, DRBENCH_GEOMETRY, guide_learns);
+  Work work(input, filters, std::nullopt, guide, std::nullopt, stride, padding, dilation, groups);
+  work.take_gradient(grad);
+  auto dx = work.backward_input(input, guide_learns);
+  auto df = guide_learns ? work.backward_guide(guide) : at::empty({0}, guide.options());
+  return {dx, work.backward_filters(filters), df};
+}
+
+Tensor expert_region_conv2d(const Tensor& input, const Tensor& experts, const Tensor& coefficients,
+                            const Tensor& guide, const std::optional<Tensor>& bias, IntArrayRef stride,
+                            IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
+  if (!computes(input) || !guide.numel() || !experts.numel())
+    return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
+                    c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt>(
+        "drbench::expert_region_conv2d_by_torch", input, experts, coefficients, guide, bias, DRBENCH_GEOMETRY);
+  return Work(input, experts, coefficients, guide, bias, stride, padding, dilation, groups).forward(input);
+}
+
+Four expert_region_conv2d_backward(const Tensor& grad, const Tensor& input, const Tensor& experts,
+                                   const Tensor& coefficients, const Tensor& guide, IntArrayRef stride,
+                                   IntArrayRef padding, IntArrayRef dilation, int64_t groups, bool guide_learns) {
+  if (!computes(input) || !guide.numel() || !experts.numel())
+    return by_torch<Four, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                    c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt, bool>(
+        "drbench::expert_region_conv2d_backward_by_torch", grad, input, experts, coefficients, guide, DRBENCH_GEOMETRY,
+        guide_learns);
+  Work work(input, experts, coefficients, guide, std::nullopt, stride, padding, dilation, groups);
+  work.take_gradient(grad);
+  auto dx = work.backward_input(input, true);
+  auto da = work.backward_coefficients(coefficients);
+  auto df = guide_learns ? work.backward_guide(guide) : at::empty({0}, guide.options());
+  return {dx, work.backward_filters(experts), da, df};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(drbench, CPU, m) {
+  m.impl("region_conv2d", &region_conv2d);
+  m.impl("region_conv2d_backward", &region_conv2d_backward);
+  m.impl("expert_region_conv2d", &expert_region_conv2d);
+  m.impl("expert_region_conv2d_backward", &expert_region_conv2d_backward);
+}
+
+TORCH_LIBRARY(drbench_native, m) {
+  m.def("kernels() -> str", []() { return std::string(kernels() ? kernels()->name : "none"); });
+  m.def("use(bool wanted) -> bool", [](bool wanted) { return in_use.exchange(wanted); });
+}

@@ -1,0 +1,173 @@
+"""Building the native kernels: a C++ compiler, torch's own headers, and a cache that killed builds cannot spoil.
+
+One library holds the kernels for every vector width of the processor family (AVX2 and AVX-512, or NEON); which of them
+run is decided when it is loaded. So a library built into an image works on any machine of that family.
+
+    $DRBENCH_KERNELS_DIR or $XDG_CACHE_HOME/drbench/kernels or ~/.cache/drbench/kernels
+        KEY/                 digest of the sources, the flags, torch and the processor family
+            COMPILER.so      digest of the compiler; renamed into place when it is whole
+            build.log        what the compiler said, last time
+            lock             held by flock, which the kernel gives back when its owner dies
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+SOURCE = Path(__file__).parent
+FLAGS = ("-std=c++20", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
+# Processor family -> table of kernels -> its flags. The order of contraction and the vector width are all that differs.
+TABLES = {
+    "x86_64": {
+        "avx2": ("-mavx2", "-mfma", "-DDRBENCH_VECTOR_BYTES=32"),
+        "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-DDRBENCH_VECTOR_BYTES=64"),
+    },
+    "aarch64": {"neon": ("-DDRBENCH_VECTOR_BYTES=16",)},
+}
+
+
+class BuildError(RuntimeError):
+    """Why there is no library, in one line."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler, and the digest of what it is."""
+
+    path: str
+    digest: str
+
+
+def family() -> str:
+    """The processor family in the names of TABLES."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def root() -> Path:
+    """Where libraries are kept, for all versions."""
+    given = os.environ.get("DRBENCH_KERNELS_DIR")
+    if given:
+        return Path(given)
+    cached = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cached) if cached else Path.home() / ".cache") / "drbench" / "kernels"
+
+
+@cache
+def key() -> str:
+    """Changes with the sources, the flags, torch's build and the processor family."""
+    parts = [torch.__version__, str(torch.version.git_version), family(), repr(FLAGS), repr(TABLES.get(family()))]
+    parts += [path.read_text(encoding="utf-8") for path in sorted(SOURCE.glob("*.[ch]*")) if path.suffix != ".pyc"]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def compiler() -> Compiler | None:
+    """$CXX, or the first of c++, g++ and clang++ on the PATH."""
+    for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
+        found = shutil.which(name)
+        if found:
+            real = Path(found).resolve()
+            about = f"{real} {real.stat().st_size} {real.stat().st_mtime_ns}"
+            return Compiler(found, hashlib.sha256(about.encode()).hexdigest()[:16])
+    return None
+
+
+def library(exact: bool = False) -> Path | None:
+    """The library for this torch: of this compiler, or (unless `exact`) of any other that was there to build it."""
+    place, mine = root() / key(), compiler()
+    if mine is not None and (place / f"{mine.digest}.so").is_file():
+        return place / f"{mine.digest}.so"
+    if exact and mine is not None:
+        return None
+    built = sorted(place.glob("*.so")) if place.is_dir() else []
+    return built[0] if built else None
+
+
+def build(say: Callable[[str], object], *, force: bool = False) -> Path:
+    """The library, built if it is not there; other processes wait for the one that builds. BuildError in one line."""
+    place, mine = root() / key(), compiler()
+    if family() not in TABLES:
+        raise BuildError(f"no native kernels for {platform.machine()}: there are some for {', '.join(TABLES)}")
+    if mine is None:
+        raise BuildError("no C++ compiler found: install g++ (GCC 10 or newer) or clang++, or set CXX")
+    target = place / f"{mine.digest}.so"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with _locked(place / "lock", say):
+            if force or not target.is_file():
+                _build(mine, place, target, say)
+    except OSError as error:
+        raise BuildError(f"{error.filename or place}: {error.strerror}") from error
+    return target
+
+
+def _build(mine: Compiler, place: Path, target: Path, say: Callable[[str], object]) -> None:
+    for left in place.glob("build-*"):  # of an owner that was killed: the lock is ours now
+        shutil.rmtree(left, ignore_errors=True)
+    say(f"building the native CPU kernels with {mine.path} into {place} (once; about 20 seconds)")
+    with tempfile.TemporaryDirectory(prefix="build-", dir=place) as folder:
+        made = Path(folder)
+        torch_root = Path(torch.__file__).parent
+        abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+        openmp = () if platform.system() == "Darwin" else ("-fopenmp",)
+        steps = {
+            table: [mine.path, *FLAGS, *flags, f"-DDRBENCH_TABLE={table}", "-c", str(SOURCE / "kernels.cpp")]
+            for table, flags in TABLES[family()].items()
+        }
+        includes = [f"-I{torch_root / 'include'}", f"-I{torch_root / 'include/torch/csrc/api/include'}"]
+        steps["binding"] = [mine.path, *FLAGS, abi, *openmp, *includes, "-c", str(SOURCE / "binding.cpp")]
+        _compile({name: [*step, "-o", str(made / f"{name}.o")] for name, step in steps.items()}, place)
+        # libgomp is not named: torch brings its own, and a second one would bring a second crowd of threads.
+        undefined = ("-undefined", "dynamic_lookup") if platform.system() == "Darwin" else ()
+        objects = [str(made / f"{name}.o") for name in steps]
+        libraries = [f"-L{torch_root / 'lib'}", "-ltorch_cpu", "-lc10"]
+        whole = made / "whole.so"
+        _compile({"link": [mine.path, "-shared", *undefined, *objects, *libraries, "-o", str(whole)]}, place)
+        os.replace(whole, target)
+
+
+def _compile(steps: dict[str, Sequence[str]], place: Path) -> None:
+    """All steps at once; BuildError with the first complaint of the first that fails, all of it in build.log."""
+    running = {
+        name: subprocess.Popen(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        for name, step in steps.items()
+    }
+    try:
+        said = {name: process.communicate()[0] for name, process in running.items()}
+    finally:
+        for process in running.values():
+            if process.poll() is None:
+                process.kill()
+    failed = [name for name, process in running.items() if process.returncode]
+    if not failed:
+        return
+    log = place / "build.log"
+    log.write_text("\n".join(f"{' '.join(steps[name])}\n{said[name]}" for name in failed), encoding="utf-8")
+    lines = said[failed[0]].splitlines()
+    complaint = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+    raise BuildError(f"{steps[failed[0]][0]} failed: {complaint.strip()[:200]} (all of it in {log})")
+
+
+@contextmanager
+def _locked(path: Path, say: Callable[[str], object]) -> Iterator[None]:
+    import fcntl
+
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is building the native CPU kernels: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,714 @@
+// The kernels, compiled once for every instruction set (DRBENCH_TABLE names the table that comes out: avx2).
+//
+// Everything is a product of small tiles held in registers (vector.h). A tile's rows are named by pointers, so that
+// positions of one region need not lie side by side and no unfold is ever built: for a k x k filter the tile goes
+// through the taps, each time with pointers to other pixels. Selection is by index, never by multiplying with a mask:
+// a NaN at one position, or in one region's filter, reaches no other.
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "problem.h"
+#include "vector.h"
+
+namespace drbench {
+namespace {
+
+constexpr int64_t ROWS = 1024;  // positions of one region in one piece of forward
+constexpr int64_t BLOCK = 64;   // positions in one piece of backward: their g stays in the second-level cache
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t padded(int64_t width) { return ceil_div(width, VL) * VL; }
+
+// How many pieces to cut something into so that `others` times as many keep all threads busy.
+int64_t pieces(int64_t others, int64_t most, int64_t threads) {
+  return std::clamp<int64_t>(ceil_div(threads > 1 ? 6 * threads : 1, others), 1, most);
+}
+
+// [from, to) of piece `index` of `count`, as even as can be.
+struct Span {
+  int64_t from, to;
+  Span(int64_t length, int64_t count, int64_t index) : from(length * index / count), to(length * (index + 1) / count) {}
+  int64_t size() const { return to - from; }
+};
+
+// Calls f.template operator()<R>() for a number of rows R in 1..MR that is known only when running.
+template <int R = MR, typename F>
+DRBENCH_INLINE void with_rows(int64_t rows, const F& f) {
+  if constexpr (R == 1) f.template operator()<1>();
+  else if (rows == R) f.template operator()<R>();
+  else with_rows<R - 1>(rows, f);
+}
+
+template <int V = NV, typename F>
+DRBENCH_INLINE void with_vectors(int64_t width, const F& f) {
+  if constexpr (V == 1) f.template operator()<1>();
+  else if (width > (V - 1) * VL) f.template operator()<V>();
+  else with_vectors<V - 1>(width, f);
+}
+
+// Calls f(from, rows) for tiles of at most MR rows, all of about the same size.
+template <typename F>
+DRBENCH_INLINE void for_tiles(int64_t count, const F& f) {
+  const int64_t tiles = ceil_div(count, MR);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const Span span(count, tiles, tile);
+    f(span.from, span.size());
+  }
+}
+
+// The pixel that a position's filter sees at a tap; -1 outside the image.
+DRBENCH_INLINE int64_t pixel(const Problem& p, int64_t position, int64_t tap) {
+  if (p.pointwise()) return position;
+  const int64_t row = position / p.out_width * p.stride_h - p.pad_h + tap / p.kernel_w * p.dilation_h;
+  const int64_t column = position % p.out_width * p.stride_w - p.pad_w + tap % p.kernel_w * p.dilation_w;
+  const bool inside = row >= 0 && row < p.height && column >= 0 && column < p.width;
+  return inside ? row * p.width + column : -1;
+}
+
+const float* image(const Problem& p, int64_t sample) { return p.input + sample * p.height * p.width * p.channels; }
+
+// Filters w (O, C, taps) of `width` outputs -> panel [tap][c][padded(width)], zeros behind.
+void pack_outputs(const float* w, int64_t depth, int64_t taps, int64_t width, float* panel) {
+  const int64_t w_row = depth * taps, columns = padded(width);
+  for (int64_t tap = 0; tap < taps; ++tap)
+    for (int64_t c = 0; c < depth; ++c, panel += columns) {
+      const float* from = w + c * taps + tap;
+      for (int64_t o = 0; o < width; ++o) panel[o] = from[o * w_row];
+      for (int64_t o = width; o < columns; ++o) panel[o] = 0.0f;
+    }
+}
+
+// Filters w (O, C, taps), already at channel c0 and a tap, of `width` channels -> panel [o][padded(width)].
+void pack_inputs(const float* w, int64_t outputs, int64_t w_row, int64_t taps, int64_t width, float* panel) {
+  const int64_t columns = padded(width);
+  for (int64_t o = 0; o < outputs; ++o, w += w_row, panel += columns) {
+    for (int64_t c = 0; c < width; ++c) panel[c] = w[c * taps];
+    for (int64_t c = width; c < columns; ++c) panel[c] = 0.0f;
+  }
+}
+
+// ---- forward -------------------------------------------------------------------------------------------------------
+
+// y of R positions and `width` outputs from a packed panel.
+template <int R, int V>
+void forward_tile(const Problem& p, const float* x, const int32_t* positions, const float* panel, const float* bias,
+                  int64_t width, float* y) {
+  vf acc[R][V];
+  vf first[V] = {};
+  if (bias) load_row(bias, static_cast<int>(width), first);
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) acc[r][v] = first[v];
+  const int64_t depth = p.depth(), columns = padded(width);
+  const float* a[R];
+  for (int64_t tap = 0; tap < p.taps(); ++tap, panel += depth * columns) {
+    for (int r = 0; r < R; ++r) {
+      const int64_t at = pixel(p, positions[r], tap);
+      a[r] = at < 0 ? p.zeros : x + at * p.channels;
+    }
+    multiply(a, depth, panel, columns, acc);
+  }
+  for (int r = 0; r < R; ++r) store_row(y + positions[r] * p.outputs, static_cast<int>(width), acc[r]);
+}
+
+// All rows of one region through one packed panel.
+void forward_panel(const Problem& p, const float* x, const int32_t* positions, int64_t count, const float* panel,
+                   const float* bias, int64_t width, float* y) {
+  for_tiles(count, [&](int64_t from, int64_t rows) {
+    with_rows(rows, [&]<int R>() {
+      with_vectors(width, [&]<int V>() { forward_tile<R, V>(p, x, positions + from, panel, bias, width, y); });
+    });
+  });
+}
+
+// y of R positions and O outputs from filters as they are, rows of `depth` floats: nothing is packed.
+template <int R, int O>
+void forward_dots(const Problem& p, const float* x, const int32_t* positions, const float* w, const float* bias,
+                  float* y) {
+  vf acc[R][O] = {};
+  const float* a[R];
+  for (int r = 0; r < R; ++r) {
+    const int64_t at = pixel(p, positions[r], 0);
+    a[r] = at < 0 ? p.zeros : x + at * p.channels;
+  }
+  dot(a, w, p.depth(), p.depth(), acc);
+  float sums[ceil_div(R * O, 4) * 4];
+  const vf* flat = &acc[0][0];
+  const vf none{};
+#pragma GCC unroll 16
+  for (int i = 0; i < R * O; i += 4)
+    four_sums(flat[i], i + 1 < R * O ? flat[i + 1] : none, i + 2 < R * O ? flat[i + 2] : none,
+              i + 3 < R * O ? flat[i + 3] : none, sums + i);
+  for (int r = 0; r < R; ++r)
+    for (int o = 0; o < O; ++o) y[positions[r] * p.outputs + o] = sums[r * O + o] + (bias ? bias[o] : 0.0f);
+}
+
+void forward_rows(const Problem& p, const float* x, const int32_t* positions, int64_t count, const float* w,
+                  const float* bias, int64_t outputs, float* y) {
+  for (int64_t o = 0; o < outputs; o += NV) {
+    const int64_t some = std::min<int64_t>(NV, outputs - o);
+    const float* w_o = w + o * p.depth();
+    const float* b_o = bias ? bias + o : nullptr;
+    for_tiles(count, [&](int64_t from, int64_t rows) {
+      with_rows(rows, [&]<int R>() {
+        with_vectors((some - 1) * VL + 1, [&]<int O>() {
+          forward_dots<R, O>(p, x, positions + from, w_o, b_o, y + o);
+        });
+      });
+    });
+  }
+}
+
+// Packing a filter costs about as much as the sums over the lanes of as many rows as half of its depth.
+bool dots_are_cheaper(const Problem& p, int64_t rows) {
+  return p.taps() == 1 && p.depth() >= VL && 2 * rows < p.depth();
+}
+
+struct ForwardCut {
+  int64_t groups, regions, chunks, rows;
+  ForwardCut(const Problem& p, int64_t threads) {
+    groups = p.groups;
+    rows = ceil_div(p.positions(), ROWS);
+    regions = p.experts ? 1 : p.regions;
+    const int64_t panels = ceil_div(p.group_outputs(), PW);
+    chunks = p.experts ? panels : pieces(p.samples * groups * rows, panels, threads);
+  }
+  int64_t tasks(const Problem& p) const { return p.samples * groups * regions * chunks * rows; }
+};
+
+constexpr int64_t STRIP = 8;  // outputs whose filters are mixed at once where nothing is packed
+
+// Experts are packed once for the batch, unless so few positions use them that dots are cheaper.
+bool experts_are_packed(const Problem& p) {
+  const bool dots = p.taps() == 1 && p.depth() >= VL && 3 * p.samples * p.positions() < p.experts * p.depth();
+  return p.experts && !dots;
+}
+
+int64_t panel_size(const Problem& p) { return p.depth() * p.taps() * PW; }
+
+int64_t shared_scratch(const Problem& p) {
+  if (!experts_are_packed(p)) return 0;
+  return p.groups * ceil_div(p.group_outputs(), PW) * p.experts * panel_size(p);
+}
+
+int64_t prepare_pieces(const Problem& p) {
+  return experts_are_packed(p) ? p.groups * ceil_div(p.group_outputs(), PW) * p.experts : 0;
+}
+
+// shared: [group][panel][k][tap][c][width of the panel]
+void prepare_forward(const Problem& p, int64_t piece, float* shared) {
+  const int64_t panels = ceil_div(p.group_outputs(), PW);
+  const int64_t k = piece % p.experts, panel = piece / p.experts % panels, group = piece / p.experts / panels;
+  const int64_t o = panel * PW, width = std::min<int64_t>(PW, p.group_outputs() - o);
+  const float* w = p.filters + (k * p.outputs + group * p.group_outputs() + o) * p.depth() * p.taps();
+  float* start = shared + (group * panels + panel) * p.experts * panel_size(p);
+  pack_outputs(w, p.depth(), p.taps(), width, start + k * p.depth() * p.taps() * padded(width));
+}
+
+Plan plan_forward(const Problem& p, int64_t threads) {
+  const ForwardCut cut(p, threads);
+  const int64_t panels = ceil_div(p.group_outputs(), PW);
+  int64_t scratch = ceil_div(panels, cut.chunks) * panel_size(p);
+  if (p.experts) scratch = p.regions * (experts_are_packed(p) ? panel_size(p) : STRIP * p.depth());
+  return {cut.tasks(p), scratch};
+}
+
+// Positions of region j among a piece's rows: [from, to) of `order`.
+struct Rows {
+  const int32_t* positions;
+  int64_t count;
+  Rows(const Problem& p, int64_t sample, int64_t region, const Span& piece) {
+    const int32_t* starts = p.starts + sample * (p.regions + 1);
+    const int64_t from = std::max<int64_t>(starts[region], piece.from);
+    const int64_t to = std::min<int64_t>(starts[region + 1], piece.to);
+    positions = p.order + sample * p.positions() + from;
+    count = std::max<int64_t>(to - from, 0);
+  }
+};
+
+// out[j][:] = sum_k a[j][k] e[k][:], `columns` floats: a product of the coefficients with the experts.
+void mix(const float* const* a, int64_t rows, int64_t experts, const float* e, int64_t stride, int64_t columns,
+         float* const* out) {
+  for_tiles(rows, [&](int64_t from, int64_t count) {
+    with_rows(count, [&]<int R>() {
+      int64_t c = 0;
+      for (; c + PW <= columns; c += PW) {
+        vf acc[R][NV] = {};
+        multiply(a + from, experts, e + c, stride, acc);
+        for (int r = 0; r < R; ++r)
+          for (int v = 0; v < NV; ++v) store(out[from + r] + c + v * VL, acc[r][v]);
+      }
+      for (; c + VL <= columns; c += VL) {
+        vf acc[R][1] = {};
+        multiply(a + from, experts, e + c, stride, acc);
+        for (int r = 0; r < R; ++r) store(out[from + r] + c, acc[r][0]);
+      }
+      for (; c < columns; ++c)
+        for (int r = 0; r < R; ++r) {
+          float total = 0.0f;
+          for (int64_t k = 0; k < experts; ++k) total += a[from + r][k] * e[k * stride + c];
+          out[from + r][c] = total;
+        }
+    });
+  });
+}
+
+void forward_of_experts(const Problem& p, const ForwardCut& cut, int64_t task, const float* shared, float* scratch) {
+  const int64_t panel = task % cut.chunks, group = task / cut.chunks % cut.groups;
+  const int64_t piece = task / cut.chunks / cut.groups % cut.rows, sample = task / cut.chunks / cut.groups / cut.rows;
+  const Span span(p.positions(), cut.rows, piece);
+  const float* x = image(p, sample) + group * p.depth();
+  const bool packed = experts_are_packed(p);
+  const int64_t step = packed ? PW : STRIP;
+  const int64_t end = std::min<int64_t>((panel + 1) * PW, p.group_outputs());
+  for (int64_t o = panel * PW; o < end; o += step) {
+    const int64_t width = std::min(step, end - o), o_all = group * p.group_outputs() + o;
+    const int64_t size = p.depth() * p.taps() * (packed ? padded(width) : width);
+    const float* experts = packed ? shared + (group * cut.chunks + panel) * p.experts * panel_size(p)
+                                  : p.filters + o_all * p.depth();
+    // Regions that have rows in this piece; 64 at a time, so that no number of them needs memory of its own.
+    for (int64_t j = 0; j < p.regions;) {
+      const float* a[64];
+      float* mixed[64];
+      int64_t which[64], found = 0;
+      for (; j < p.regions && found < 64; ++j) {
+        if (!Rows(p, sample, j, span).count) continue;
+        a[found] = p.coefficients + (sample * p.regions + j) * p.experts;
+        mixed[found] = scratch + found * size;
+        which[found++] = j;
+      }
+      mix(a, found, p.experts, experts, packed ? size : p.filter_size(), size, mixed);
+      for (int64_t i = 0; i < found; ++i) {
+        const Rows rows(p, sample, which[i], span);
+        const float* bias = p.bias ? p.bias + o_all : nullptr;
+        float* y = p.output + sample * p.positions() * p.outputs + o_all;
+        if (packed) forward_panel(p, x, rows.positions, rows.count, mixed[i], bias, width, y);
+        else forward_rows(p, x, rows.positions, rows.count, mixed[i], bias, width, y);
+      }
+    }
+  }
+}
+
+void forward(const Problem& p, int64_t threads, int64_t task, const float* shared, float* scratch) {
+  const ForwardCut cut(p, threads);
+  if (p.experts) return forward_of_experts(p, cut, task, shared, scratch);
+  const int64_t chunk = task % cut.chunks, region = task / cut.chunks % cut.regions;
+  const int64_t group = task / cut.chunks / cut.regions % cut.groups;
+  const int64_t piece = task / cut.chunks / cut.regions / cut.groups % cut.rows;
+  const int64_t sample = task / cut.chunks / cut.regions / cut.groups / cut.rows;
+  const Rows rows(p, sample, region, Span(p.positions(), cut.rows, piece));
+  if (!rows.count) return;
+  const Span panels(ceil_div(p.group_outputs(), PW), cut.chunks, chunk);
+  const int64_t o_from = panels.from * PW, o_to = std::min(panels.to * PW, p.group_outputs());
+  const int64_t o_all = group * p.group_outputs(), w_row = p.depth() * p.taps();
+  const float* x = image(p, sample) + group * p.depth();
+  const float* w = p.filters + ((p.shared_filters ? 0 : sample * p.regions) + region) * p.filter_size() + o_all * w_row;
+  const float* bias = p.bias ? p.bias + o_all : nullptr;
+  float* y = p.output + sample * p.positions() * p.outputs + o_all;
+  if (dots_are_cheaper(p, rows.count)) {
+    forward_rows(p, x, rows.positions, rows.count, w + o_from * w_row, bias ? bias + o_from : nullptr, o_to - o_from,
+                 y + o_from);
+    return;
+  }
+  for (int64_t o = o_from; o < o_to; o += PW) {
+    const int64_t width = std::min<int64_t>(PW, o_to - o);
+    pack_outputs(w + o * w_row, p.depth(), p.taps(), width, scratch);
+    forward_panel(p, x, rows.positions, rows.count, scratch, bias ? bias + o : nullptr, width, y + o);
+  }
+}
+
+// ---- gradients of input and guide ----------------------------------------------------------------------------------
+
+// How u_j = W_j^T g becomes gradients: the scores, and grad_input where the position is of this region (filters), or
+// everywhere with the position's coefficient (experts).
+struct Input {
+  const Problem& p;
+  int64_t sample, filter;  // region j, or expert k
+  bool scored;             // add <u, x> to the partial sums
+  bool hard;               // positions all are of this region
+  bool add;                // grad_input has something already
+};
+
+template <int R, int V>
+void input_tile(const Input& in, const int32_t* positions, int64_t o, int64_t c, int64_t tap, const float* panel,
+                int64_t ldb, int64_t width, vf* partial) {
+  const Problem& p = in.p;
+  const float* a[R];
+  for (int r = 0; r < R; ++r) a[r] = p.grad + (in.sample * p.positions() + positions[r]) * p.outputs + o;
+  vf acc[R][V] = {};
+  multiply(a, p.group_outputs(), panel, ldb, acc);
+  const int64_t base = in.sample * p.height * p.width;
+  for (int r = 0; r < R; ++r) {
+    const int64_t at = pixel(p, positions[r], tap);
+    if (at < 0) continue;
+    const int64_t place = (base + at) * p.channels + c;
+    if (in.scored) {
+      vf x[V];
+      load_row(p.input + place, static_cast<int>(width), x);
+      for (int v = 0; v < V; ++v) partial[r] += acc[r][v] * x[v];
+    }
+    const int64_t region = p.region[in.sample * p.positions() + positions[r]];
+    if (p.experts) {
+      const float a_k = p.coefficients[(in.sample * p.regions + region) * p.experts + in.filter];
+      for (int v = 0; v < V; ++v) acc[r][v] *= splat(a_k);
+    } else if (!in.hard && region != in.filter) {
+      continue;
+    }
+    if (in.add) {
+      vf before[V];
+      load_row(p.grad_input + place, static_cast<int>(width), before);
+      for (int v = 0; v < V; ++v) acc[r][v] += before[v];
+    }
+    store_row(p.grad_input + place, static_cast<int>(width), acc[r]);
+  }
+}
+
+// Pieces: blocks of positions where each has a pixel of its own; else (k x k: windows overlap) blocks of channels, each
+// with scores of its own that are added up afterwards.
+struct InputCut {
+  int64_t rows, chunks;
+  InputCut(const Problem& p, int64_t threads) {
+    const bool own = p.taps() == 1;
+    rows = own ? std::max(ceil_div(p.positions(), BLOCK), pieces(p.samples, ceil_div(p.positions(), 2 * MR), threads))
+               : 1;
+    chunks = own ? 1 : pieces(p.samples, std::min<int64_t>(ceil_div(p.depth(), PW), 16), std::min<int64_t>(threads, 4));
+  }
+  int64_t most_rows(const Problem& p) const { return ceil_div(p.positions(), rows); }
+};
+
+int64_t score_chunks(const Problem& p, int64_t threads) { return InputCut(p, threads).chunks; }
+
+Plan plan_backward_input(const Problem& p, int64_t threads) {
+  const InputCut cut(p, threads);
+  const int64_t rows = cut.most_rows(p) + 1;
+  return {p.samples * cut.rows * cut.chunks, p.group_outputs() * PW + rows * VL + padded(rows)};
+}
+
+// Through one filter (j or k): all of `count` positions, channels [channels.from, channels.to) of every group.
+void through_filter(const Input& in, const int32_t* positions, int64_t count, const Span& channels, float* panel,
+                    vf* partial) {
+  const Problem& p = in.p;
+  const int64_t w_row = p.depth() * p.taps(), per_sample = p.experts || p.shared_filters ? 0 : p.regions;
+  const float* w_all = p.filters + (in.sample * per_sample + in.filter) * p.filter_size();
+  for (int64_t group = 0; group < p.groups; ++group)
+    for (int64_t tap = 0; tap < p.taps(); ++tap)
+      for (int64_t c = channels.from; c < channels.to; c += PW) {
+        const int64_t width = std::min<int64_t>(PW, channels.to - c);
+        const float* w = w_all + group * p.group_outputs() * w_row + c * p.taps() + tap;
+        int64_t ldb = w_row;
+        if (p.taps() > 1 || width % VL) {  // else the filter itself is such a panel
+          ldb = padded(width);
+          pack_inputs(w, p.group_outputs(), w_row, p.taps(), width, panel);
+          w = panel;
+        }
+        for_tiles(count, [&](int64_t from, int64_t rows) {
+          with_rows(rows, [&]<int R>() {
+            with_vectors(width, [&]<int V>() {
+              input_tile<R, V>(in, positions + from, group * p.group_outputs(), group * p.depth() + c, tap, w, ldb,
+                               width, partial + from);
+            });
+          });
+        });
+      }
+}
+
+void backward_input(const Problem& p, int64_t threads, int64_t task, bool all_regions, float* scratch) {
+  const InputCut cut(p, threads);
+  const int64_t chunk = task % cut.chunks, piece = task / cut.chunks % cut.rows, sample = task / cut.chunks / cut.rows;
+  const Span span(p.positions(), cut.rows, piece);
+  const Span panels(ceil_div(p.depth(), PW), cut.chunks, chunk);
+  Span channels(0, 1, 0);
+  channels.from = panels.from * PW;
+  channels.to = std::min(panels.to * PW, p.depth());
+  float* panel = scratch;
+  vf* partial = reinterpret_cast<vf*>(scratch + p.group_outputs() * PW);
+  int32_t* here = reinterpret_cast<int32_t*>(scratch + p.group_outputs() * PW + (cut.most_rows(p) + 1) * VL);
+  if (!all_regions && !p.experts) {
+    for (int64_t j = 0; j < p.regions; ++j) {
+      const Rows rows(p, sample, j, span);
+      const Input in{p, sample, j, false, true, p.taps() > 1};
+      if (rows.count) through_filter(in, rows.positions, rows.count, channels, panel, partial);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < span.size(); ++i) here[i] = static_cast<int32_t>(span.from + i);
+  const int64_t filters = p.experts ? p.experts : p.regions;
+  for (int64_t f = 0; f < filters; ++f) {
+    for (int64_t i = 0; i < span.size(); ++i) partial[i] = vf{};
+    const Input in{p, sample, f, true, false, p.taps() > 1 || (p.experts && f > 0)};
+    through_filter(in, here, span.size(), channels, panel, partial);
+    float* scores = p.scores + ((chunk * p.samples + sample) * filters + f) * p.positions() + span.from;
+    int64_t i = 0;
+    for (; i + 4 <= span.size(); i += 4)
+      four_sums(partial[i], partial[i + 1], partial[i + 2], partial[i + 3], scores + i);
+    for (; i < span.size(); ++i) scores[i] = sum(partial[i]);
+  }
+}
+
+// ---- gradients of the filters --------------------------------------------------------------------------------------
+
+// acc[r][:] += sum over the positions of a region of g[o + r] * x[c + :]
+template <int R, int V>
+DRBENCH_INLINE void outer(const Problem& p, const float* g, const float* x, const int32_t* positions, int64_t count,
+                          int64_t tap, int width, vf (&acc)[R][V]) {
+  const bool pointwise = p.pointwise();
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = pointwise ? positions[i] : pixel(p, positions[i], tap);
+    if (at < 0) continue;
+    const float* g_p = g + positions[i] * p.outputs;
+    vf row[V];
+    load_row(x + at * p.channels, width, row);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const vf s = splat(g_p[r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) acc[r][v] += s * row[v];
+    }
+  }
+}
+
+struct FilterCut {
+  int64_t samples, regions, o_chunks, c_chunks;
+  FilterCut(const Problem& p, int64_t threads) {
+    const int64_t tiles = ceil_div(p.group_outputs(), MR), panels = ceil_div(p.depth(), PW);
+    samples = p.experts || p.shared_filters ? 1 : p.samples;
+    regions = p.experts ? 1 : p.regions;
+    // Experts: a block of K * 4 MR * 4 PW sums stays in the second-level cache while all samples go by.
+    o_chunks = p.experts ? ceil_div(tiles, 4) : pieces(samples * regions * p.groups, tiles, threads);
+    c_chunks = p.experts ? ceil_div(panels, 4) : 1;
+  }
+  int64_t tasks(const Problem& p) const { return samples * regions * p.groups * o_chunks * c_chunks; }
+};
+
+constexpr int64_t TILE = MR * PW;
+
+Plan plan_backward_filters(const Problem& p, int64_t threads) {
+  const FilterCut cut(p, threads);
+  if (!p.experts) return {cut.tasks(p), 0};
+  const int64_t tiles = ceil_div(ceil_div(p.group_outputs(), MR), cut.o_chunks) *
+                        ceil_div(ceil_div(p.depth(), PW), cut.c_chunks) * p.taps();
+  return {cut.tasks(p), (p.regions + tiles * p.experts) * TILE + padded(p.regions) * p.experts};
+}
+
+// One row of a filter's gradient, `width` channels at a tap.
+template <int V>
+DRBENCH_INLINE void store_filter(const Problem& p, const vf (&row)[V], int width, float* to) {
+  if (p.taps() == 1) return store_row(to, width, row);
+  float channels[V * VL];
+  for (int v = 0; v < V; ++v) store(channels + v * VL, row[v]);
+  for (int c = 0; c < width; ++c) to[c * p.taps()] = channels[c];
+}
+
+void backward_filters_of_regions(const Problem& p, const FilterCut& cut, int64_t task) {
+  const int64_t o_chunk = task % cut.o_chunks, group = task / cut.o_chunks % p.groups;
+  const int64_t region = task / cut.o_chunks / p.groups % p.regions;
+  const int64_t sample = task / cut.o_chunks / p.groups / p.regions;
+  const int64_t first = p.shared_filters ? 0 : sample, last = p.shared_filters ? p.samples : sample + 1;
+  const int64_t w_row = p.depth() * p.taps();
+  const Span tiles(ceil_div(p.group_outputs(), MR), cut.o_chunks, o_chunk), all(p.positions(), 1, 0);
+  float* dw = p.grad_filters + (sample * p.regions + region) * p.filter_size() + group * p.group_outputs() * w_row;
+  for (int64_t tap = 0; tap < p.taps(); ++tap)
+    for (int64_t c = 0; c < p.depth(); c += PW)
+      for (int64_t o = tiles.from * MR; o < std::min(tiles.to * MR, p.group_outputs()); o += MR) {
+        const int width = static_cast<int>(std::min<int64_t>(PW, p.depth() - c));
+        with_rows(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
+          with_vectors(width, [&]<int V>() {
+            vf acc[R][V] = {};
+            for (int64_t n = first; n < last; ++n) {
+              const Rows rows(p, n, region, all);
+              const float* g = p.grad + n * p.positions() * p.outputs + group * p.group_outputs() + o;
+              outer(p, g, image(p, n) + group * p.depth() + c, rows.positions, rows.count, tap, width, acc);
+            }
+            for (int r = 0; r < R; ++r) store_filter(p, acc[r], width, dw + (o + r) * w_row + c * p.taps() + tap);
+          });
+        });
+      }
+}
+
+// dE_k = sum over samples and regions of a[n, j, k] dW[n, j], tile by tile: dW of a tile for all regions, then a
+// product of the coefficients with it, added to sums that stay in the cache. Samples in order: two runs are equal.
+void backward_experts(const Problem& p, const FilterCut& cut, int64_t task, float* scratch) {
+  const int64_t c_chunk = task % cut.c_chunks, o_chunk = task / cut.c_chunks % cut.o_chunks;
+  const int64_t group = task / cut.c_chunks / cut.o_chunks, w_row = p.depth() * p.taps();
+  const Span o_tiles(ceil_div(p.group_outputs(), MR), cut.o_chunks, o_chunk);
+  const Span panels(ceil_div(p.depth(), PW), cut.c_chunks, c_chunk), all(p.positions(), 1, 0);
+  const int64_t tiles = o_tiles.size() * panels.size() * p.taps();
+  float* dw = scratch;                              // [j][MR][PW]
+  float* sums = scratch + p.regions * TILE;         // [tile][k][MR][PW]
+  float* a = sums + tiles * p.experts * TILE;       // [k][j]: the sample's coefficients, transposed
+  std::fill_n(sums, tiles * p.experts * TILE, 0.0f);
+  for (int64_t n = 0; n < p.samples; ++n) {
+    for (int64_t k = 0; k < p.experts; ++k)
+      for (int64_t j = 0; j < p.regions; ++j)
+        a[k * p.regions + j] = p.coefficients[(n * p.regions + j) * p.experts + k];
+    float* sum_tile = sums;
+    for (int64_t tap = 0; tap < p.taps(); ++tap)
+      for (int64_t o_tile = o_tiles.from; o_tile < o_tiles.to; ++o_tile)
+        for (int64_t panel = panels.from; panel < panels.to; ++panel, sum_tile += p.experts * TILE) {
+          const int64_t o = o_tile * MR, c = panel * PW;
+          const int width = static_cast<int>(std::min<int64_t>(PW, p.depth() - c));
+          const float* g = p.grad + n * p.positions() * p.outputs + group * p.group_outputs() + o;
+          const float* x = image(p, n) + group * p.depth() + c;
+          with_rows(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
+            for (int64_t j = 0; j < p.regions; ++j) {
+              const Rows rows(p, n, j, all);
+              with_vectors(width, [&]<int V>() {
+                vf acc[R][V] = {};
+                outer(p, g, x, rows.positions, rows.count, tap, width, acc);
+                for (int r = 0; r < R; ++r)
+                  for (int v = 0; v < NV; ++v) store(dw + j * TILE + r * PW + v * VL, v < V ? acc[r][v] : vf{});
+              });
+            }
+          });
+          const int64_t used = std::min<int64_t>(MR, p.group_outputs() - o) * PW;
+          for_tiles(p.experts, [&](int64_t from, int64_t count) {
+            with_rows(count, [&]<int R>() {
+              const float* rows[R];
+              for (int r = 0; r < R; ++r) rows[r] = a + (from + r) * p.regions;
+              for (int64_t at = 0; at < used; at += PW) {
+                vf acc[R][NV];
+                for (int r = 0; r < R; ++r)
+                  for (int v = 0; v < NV; ++v) acc[r][v] = load(sum_tile + (from + r) * TILE + at + v * VL);
+                multiply(rows, p.regions, dw + at, TILE, acc);
+                for (int r = 0; r < R; ++r)
+                  for (int v = 0; v < NV; ++v) store(sum_tile + (from + r) * TILE + at + v * VL, acc[r][v]);
+              }
+            });
+          });
+        }
+  }
+  const float* sum_tile = sums;
+  for (int64_t tap = 0; tap < p.taps(); ++tap)
+    for (int64_t o_tile = o_tiles.from; o_tile < o_tiles.to; ++o_tile)
+      for (int64_t panel = panels.from; panel < panels.to; ++panel)
+        for (int64_t k = 0; k < p.experts; ++k, sum_tile += TILE)
+          for (int64_t o = o_tile * MR; o < std::min((o_tile + 1) * MR, p.group_outputs()); ++o) {
+            float* to = p.grad_filters + (k * p.outputs + group * p.group_outputs() + o) * w_row + tap;
+            const float* row = sum_tile + (o - o_tile * MR) * PW;
+            for (int64_t c = panel * PW; c < std::min((panel + 1) * PW, p.depth()); ++c)
+              to[c * p.taps()] = row[c - panel * PW];
+          }
+}
+
+void backward_filters(const Problem& p, int64_t threads, int64_t task, float* scratch) {
+  const FilterCut cut(p, threads);
+  if (p.experts) backward_experts(p, cut, task, scratch);
+  else backward_filters_of_regions(p, cut, task);
+}
+
+// The regions' scores from the experts', of one sample: dF~_j = sum_k a_jk s_k.
+void mix_scores(const Problem& p, int64_t sample, float* mixed) {
+  const int64_t positions = p.positions();
+  const float* scores = p.scores + sample * p.experts * positions;
+  for (int64_t j = 0; j < p.regions; ++j) {
+    const float* a = p.coefficients + (sample * p.regions + j) * p.experts;
+    float* out = mixed + (sample * p.regions + j) * positions;
+    mix(&a, 1, p.experts, scores, positions, positions, &out);
+  }
+}
+
+// ---- the guide -----------------------------------------------------------------------------------------------------
+
+// As torch.argmax: ties go to the lowest, NaN is larger than anything.
+void argmax(const float* logits, int64_t regions, int64_t positions, int64_t region_stride, int64_t position_stride,
+            int32_t* region) {
+  int64_t p = 0;
+  if (position_stride == 1)
+    for (; p + VL <= positions; p += VL) {
+      vf best = load(logits + p);
+      vi found{};
+      for (int32_t j = 1; j < regions; ++j) {
+        const vf value = load(logits + j * region_stride + p);
+        const vi better = ~(value <= best) & (best == best);
+        best = (vf)((better & (vi)value) | (~better & (vi)best));
+        found = (better & j) | (~better & found);
+      }
+      std::memcpy(region + p, &found, sizeof found);
+    }
+  for (; p < positions; ++p) {
+    const float* at = logits + p * position_stride;
+    float best = at[0];
+    int32_t found = 0;
+    for (int32_t j = 1; j < regions; ++j) {
+      const float value = at[j * region_stride];
+      const bool better = !(value <= best) && best == best;
+      best = better ? value : best;
+      found = better ? j : found;
+    }
+    region[p] = found;
+  }
+}
+
+void guide_gradient(const Problem& p, int64_t chunks, const float* logits, int64_t region_stride,
+                    int64_t position_stride, int64_t sample, int64_t from, int64_t to, float* grad_guide) {
+  const int64_t positions = p.positions(), planes = p.regions * positions;
+  const float* scores = p.scores + sample * planes;
+  float* out = grad_guide + sample * planes;
+  for (int64_t at = from; at < to; at += VL) {
+    const int count = static_cast<int>(std::min<int64_t>(VL, to - at));
+    const auto logit = [&](int64_t j) {
+      const float* l = logits + j * region_stride + at * position_stride;
+      if (position_stride == 1) return count == VL ? load(l) : load_first(l, count);
+      vf v{};
+      for (int i = 0; i < count; ++i) v[i] = l[i * position_stride];
+      return v;
+    };
+    const auto score = [&](int64_t j) {
+      vf total{};
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const float* s = scores + chunk * p.samples * planes + j * positions + at;
+        total += count == VL ? load(s) : load_first(s, count);
+      }
+      return total;
+    };
+    const auto keep = [&](int64_t j, vf v) {
+      float* o = out + j * positions + at;
+      if (count == VL) store(o, v);
+      else store_first(o, v, count);
+    };
+    vf largest = logit(0);
+    for (int64_t j = 1; j < p.regions; ++j) {
+      const vf value = logit(j);
+      const vi better = ~(value <= largest);  // NaN stays: the softmax of such a position is NaN
+      largest = (vf)((better & (vi)value) | (~better & (vi)largest));
+    }
+    vf total{}, mean{};
+    for (int64_t j = 0; j < p.regions; ++j) {
+      const vf e = exp_of_negative(logit(j) - largest);
+      keep(j, e);
+      total += e;
+      mean += e * score(j);
+    }
+    const vf inverse = splat(1.0f) / total;
+    mean *= inverse;
+    for (int64_t j = 0; j < p.regions; ++j) {
+      const float* o = out + j * positions + at;
+      const vf e = count == VL ? load(o) : load_first(o, count);
+      keep(j, e * inverse * (score(j) - mean));
+    }
+  }
+}
+
+}  // namespace
+
+#define DRBENCH_TEXT_OF(x) #x
+#define DRBENCH_TEXT(x) DRBENCH_TEXT_OF(x)
+#define DRBENCH_NAME_OF(table) table##_kernels
+#define DRBENCH_NAME(table) DRBENCH_NAME_OF(table)
+
+const Kernels DRBENCH_NAME(DRBENCH_TABLE) = {DRBENCH_TEXT(DRBENCH_TABLE),
+                                             shared_scratch,
+                                             prepare_pieces,
+                                             prepare_forward,
+                                             plan_forward,
+                                             forward,
+                                             score_chunks,
+                                             plan_backward_input,
+                                             backward_input,
+                                             plan_backward_filters,
+                                             backward_filters,
+                                             mix_scores,
+                                             argmax,
+                                             guide_gradient};
+
+}  // namespace drbench

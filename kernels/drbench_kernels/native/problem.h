@@ -1,0 +1,84 @@
+// What a region convolution on the CPU is given, and the kernels that exist once for every instruction set.
+//
+// All tensors are float32. Images are channels_last: x[n, row, column, c], y and g[n, position, o]; positions are those
+// of the output, row by row. Filters are as PyTorch has them: w[n, j, o, c, tap], and experts e[k, o, c, tap].
+#pragma once
+
+#include <cstdint>
+
+namespace drbench {
+
+struct Problem {
+  int64_t samples, regions, experts;      // N, m, K (experts: 0 where filters are given)
+  int64_t channels, outputs, groups;      // C, O, G
+  int64_t height, width;                  // of the input
+  int64_t out_height, out_width;          // of the output
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+
+  const float* input;    // (N, H, W, C)
+  const float* filters;  // (N or 1, m, O, C/G, taps), or the experts (K, O, C/G, taps)
+  bool shared_filters;   // one set for the batch
+  const float* coefficients;  // (N, m, K), with experts only
+  const float* bias;          // (O), or null
+  const float* grad;          // (N, P, O)
+  const float* zeros;         // C zeros: what a tap outside the image sees
+
+  const int32_t* region;  // (N, P): the region of every position
+  const int32_t* order;   // (N, P): positions sorted by region, and within one by place
+  const int32_t* starts;  // (N, m + 1): where each region begins in `order`
+
+  float* output;             // (N, P, O)
+  float* grad_input;         // (N, H, W, C)
+  float* grad_filters;       // as filters
+  float* grad_coefficients;  // as coefficients
+  float* scores;             // (chunks, N, m or K, P): <g, W_j x> of every region, or <g, E_k x> of every expert
+
+  int64_t positions() const { return out_height * out_width; }
+  int64_t taps() const { return kernel_h * kernel_w; }
+  int64_t depth() const { return channels / groups; }          // input channels a filter sees
+  int64_t group_outputs() const { return outputs / groups; }
+  int64_t filter_size() const { return outputs * depth() * taps(); }
+  bool pointwise() const {  // every position sees the pixel of its own number
+    return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0;
+  }
+};
+
+// How many pieces an op is cut into, and how many floats each thread needs beside its tensors. The pieces write
+// disjoint parts of the result, each in an order of its own that depends on the shapes alone: two runs are equal.
+struct Plan {
+  int64_t tasks;
+  int64_t scratch;
+};
+
+struct Kernels {
+  const char* name;
+  // Floats that all pieces share, prepared by prepare_forward in `pieces` parallel pieces; 0 where nothing is shared.
+  int64_t (*shared_scratch)(const Problem&);
+  int64_t (*prepare_pieces)(const Problem&);
+  void (*prepare_forward)(const Problem&, int64_t piece, float* shared);
+
+  Plan (*plan_forward)(const Problem&, int64_t threads);
+  void (*forward)(const Problem&, int64_t threads, int64_t task, const float* shared, float* scratch);
+
+  // grad_input, and scores where they are wanted (a guide that learns, or experts); `chunks` of scores are to be added.
+  int64_t (*score_chunks)(const Problem&, int64_t threads);
+  Plan (*plan_backward_input)(const Problem&, int64_t threads);
+  void (*backward_input)(const Problem&, int64_t threads, int64_t task, bool all_regions, float* scratch);
+
+  Plan (*plan_backward_filters)(const Problem&, int64_t threads);
+  void (*backward_filters)(const Problem&, int64_t threads, int64_t task, float* scratch);
+
+  // With experts, per sample: (m, P) scores of the regions from those of the experts.
+  void (*mix_scores)(const Problem&, int64_t sample, float* mixed);
+
+  // Per sample: the region of every position from logits (m, P) or (P, m), and positions sorted by region.
+  void (*argmax)(const float* logits, int64_t regions, int64_t positions, int64_t region_stride, int64_t position_stride,
+                 int32_t* region);
+  // The gradient of the logits from the scores of positions [from, to): F~ (dF~ - sum_k F~_k dF~_k), F~ = softmax(F).
+  void (*guide_gradient)(const Problem&, int64_t chunks, const float* logits, int64_t region_stride,
+                         int64_t position_stride, int64_t sample, int64_t from, int64_t to, float* grad_guide);
+};
+
+extern const Kernels avx2_kernels, avx512_kernels, neon_kernels;
+
+}  // namespace drbench
