@@ -19,6 +19,9 @@ PLAIN = "conv"
 STAGES = ("cost", "latency", "train")
 """In the order in which a suite goes through them."""
 
+OPS = "ops"
+"""The stage of the operator benchmark, which no suite has: its variants are layers, not networks."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -118,8 +121,9 @@ class Experiment:
 class Measurement:
     """One figure with what it needs to be believed.
 
-    `part` splits a figure ("region_conv", "guide", "routing", "mixing"; "" is the whole). `context` holds what it
-    depends on (batch_size, threads, dtype, device, path). `samples` are the raw values behind `value`, in order.
+    `part` splits a figure ("region_conv", "guide", "routing", "mixing"; "" is the whole; of the operator benchmark it
+    is the pass). `context` holds what it depends on (batch_size, threads, dtype, device, path). `samples` are the raw
+    values behind `value`, in order.
     """
 
     name: str

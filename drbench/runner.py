@@ -69,7 +69,7 @@ def run_suite(
     """
     work = prepare(suite) if work is None else work
     if resume:
-        _same_place(resume)
+        same_place(resume)
     run = store.reopen_run(resume.id) if resume else _begin(suite, store, command)
     skip = store.done_keys(run.id) if resume else frozenset()
     counts = {"done": 0, "failed": 0, "skipped": 0}
@@ -88,7 +88,7 @@ def run_suite(
     return Outcome(run.id, status, **counts)
 
 
-def _same_place(run: Run) -> None:
+def same_place(run: Run) -> None:
     """InputError unless this machine and drbench are those of the run: what is recorded goes under its name."""
     from drbench import __version__
     from drbench.measure.machine import machine

@@ -65,9 +65,30 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.toml_text",
     },
     "drbench.runner": {"drbench.suite", "drbench.identity", "drbench.experiment", "drbench.measure", "drbench_db"},
+    "drbench.opbench": {
+        "torch",
+        "drbench_kernels",
+        "drbench.identity",
+        "drbench.measure",
+        "drbench.runner",
+        "drbench.toml_text",
+        "drbench_db",
+    },
     "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "scipy", "drbench_db"},
 }
-TORCH_FREE = ("records", "errors", "names", "statistics", "published", "suite", "report", "identity", "presets", "cli")
+TORCH_FREE = (
+    "records",
+    "errors",
+    "names",
+    "statistics",
+    "published",
+    "suite",
+    "report",
+    "identity",
+    "presets",
+    "cli",
+    "opbench.files",
+)
 
 
 def room(module: str) -> str:

@@ -1,4 +1,4 @@
-"""`drbench run`: measure and train what a suite names, or a single model."""
+"""`drbench run`: measure and train what a suite names, or a single model; `run ops` times single layers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import typer
 
 from drbench.cli import options as o
 from drbench.errors import FAILED, INTERRUPTED, InputError
+from drbench.records import OPS
 
 if TYPE_CHECKING:
+    from drbench_kernels.bench.options import Settings
+
     from drbench.records import Run
+    from drbench.runner import Outcome
     from drbench.suite import Suite
 
 app = typer.Typer(help="Count, time and train networks, and record what comes out.")
@@ -33,7 +37,9 @@ def _run(
             raise InputError("--resume RUN needs no suite or model: the run knows its own")
         context.obj = db
     elif resume is None:
-        raise InputError("run what? drbench run suite NAME, drbench run model NAME, or drbench run --resume RUN")
+        raise InputError(
+            "run what? drbench run suite NAME, drbench run model NAME, drbench run ops, or drbench run --resume RUN"
+        )
     else:
         _resume(resume, db)
 
@@ -122,6 +128,45 @@ def run_model(
     _execute(of_model(name, given), db or context.obj, dry_run)
 
 
+@app.command("ops")
+def run_ops(
+    context: typer.Context,
+    set_: Annotated[str | None, typer.Option("--set", help="Which shapes: pointwise (default), 3x3 or all.")] = None,
+    shapes: Annotated[
+        str | None, typer.Option("--shapes", help="Of these only: globs or names, as in 1x1-24-58@28.")
+    ] = None,
+    batch_sizes: Annotated[str | None, typer.Option("--batch-sizes", help="As in 1,32,128 (default).")] = None,
+    passes: Annotated[str | None, typer.Option("--passes", help="forward, forward+backward; both (default).")] = None,
+    ways: Annotated[str | None, typer.Option("--ways", help="Globs over the ways to compute a layer.")] = None,
+    regions: Annotated[int | None, typer.Option("--regions", help="Filters to choose from (8).")] = None,
+    experts: Annotated[
+        int | None, typer.Option("--experts", help="Size of the bank that filters are mixed from (8).")
+    ] = None,
+    masks: Annotated[str | None, typer.Option("--masks", help="Region maps: smooth, scattered or constant.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = None,
+    memory_format: Annotated[str | None, typer.Option("--memory-format", help="channels_last or contiguous.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    threads: o.Threads = None,
+    max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Of samples, for each way.")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="At most so many samples, for each way.")] = None,
+    call_seconds: Annotated[
+        float | None, typer.Option("--call-seconds", help="A way is skipped where a call takes longer.")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option("--memory-gib", help="A way is skipped where it needs more.")
+    ] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="On a GPU: CUDA graphs of several calls.")] = False,
+    flush_l2: Annotated[bool, typer.Option("--flush-l2", help="On a GPU: with an empty L2 cache.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Six shapes at batch sizes 1 and 32.")] = False,
+    db: o.Db = None,
+) -> None:
+    """The operator benchmark: the region convolution beside the plain one, layer shape by layer shape."""
+    given = {key: value for key, value in locals().items() if key not in ("context", "db")}
+    from drbench.opbench.run import settings
+
+    _execute_ops(settings(given), db or context.obj)
+
+
 def _given(found: dict[str, Any]) -> dict[str, Any]:
     """The options of a verb by their own names."""
     left_out = ("context", "name", "dry_run", "db", "eval_only")
@@ -135,8 +180,13 @@ def _resume(run_id: str, db: str | None) -> None:
 
     with Store.open(db) as store:
         run = store.run(run_id)
-    suite = validate(parse(run.suite_text, run.id), run.id)
-    _execute(suite, db, dry_run=False, resume=run)
+    document = parse(run.suite_text, run.id)
+    if set(document) == {OPS}:
+        from drbench.opbench.run import resumed
+
+        _execute_ops(resumed(document[OPS]), db, resume=run)
+        return
+    _execute(validate(document, run.id), db, dry_run=False, resume=run)
 
 
 def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = None) -> None:
@@ -163,6 +213,24 @@ def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = N
             outcome = runner.run_suite(
                 suite, store, work=work, files=files, command=command, resume=resume, on_event=shown
             )
+    _conclude(outcome, db)
+
+
+def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) -> None:
+    from drbench_db import Store
+
+    from drbench.cli.progress import Progress
+    from drbench.opbench.run import run_ops
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Progress() as shown, Store.open(db, write=True) as store:
+        command = shlex.join(["drbench", *sys.argv[1:]])
+        outcome = run_ops(wanted, store, command=command, resume=resume, on_event=shown)
+    _conclude(outcome, db)
+
+
+def _conclude(outcome: Outcome, db: str | None) -> None:
+    """Say what became of the run and what to do next; leave with its exit code."""
     where = f" --db {db}" if db else ""
     skipped = f", {outcome.skipped} done before" if outcome.skipped else ""
     print(f"run {outcome.run_id} {outcome.status}: {outcome.done} done, {outcome.failed} failed{skipped}", flush=True)

@@ -13,22 +13,23 @@ from typing import Any
 import pandas as pd
 
 from drbench.errors import NothingError
-from drbench.records import PLAIN, STAGES
+from drbench.records import OPS, PLAIN, STAGES
 from drbench.report import seeds
 from drbench.report.gather import Figure, Gathered, gather
 from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
+from drbench.report.ops import OpsTable
 from drbench.report.published_rows import published_rows
 
 _COSTS = ("madds", "executed", "params", "activations", "reference_madds", "reference_params")
 
 
-def build(frame: pd.DataFrame) -> Report:
-    """The report of a frame as `load` gives it. NothingError for an empty one."""
-    found = gather(frame)
-    if not found:
+def build(frame: pd.DataFrame, ops: tuple[OpsTable, ...] = ()) -> Report:
+    """The report of a frame as `load` gives it, and of the operator benchmark. NothingError if there is nothing."""
+    found = gather(frame[(frame["stage"] != OPS).to_numpy()])
+    if not found and not ops:
         raise NothingError("no results to report: `drbench run suite smoke` makes some")
     tables = tuple(_table(conditions, variants) for conditions, variants in sorted(found.items(), key=_order_of_tables))
-    return Report(tables, published_rows(tables))
+    return Report(tables, published_rows(tables), ops)
 
 
 def _order_of_tables(item: tuple[Conditions, Any]) -> tuple[Any, ...]:

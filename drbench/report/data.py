@@ -1,21 +1,24 @@
 """A report as data, csv or json: raw figures in seconds, multiply-adds and fractions, under documented names.
 
 csv: one line a row of any table, with the table's conditions in the first fields; published figures are lines of
-`kind` "published". json: {"fields": {name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...]}.
+`kind` "published", the operator benchmark's those of `kind` "op" and "op-mean" (see `ops_data`). json: {"fields":
+{name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] where there is one}.
 A figure that is missing is empty in csv and absent in json.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from drbench.report import ops_data
 from drbench.report.columns import Column, known
-from drbench.report.model import Report, Row, Table, Value
+from drbench.report.model import Conditions, Report, Row, Table, Value
 from drbench.report.wording import SYNTHETIC
 
 IDENTITY = ("kind", "architecture", "label")
@@ -37,26 +40,33 @@ PUBLISHED = {
 
 def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
     """One line a row; `width` and `color` mean nothing here."""
-    conditions = [name for name in _conditions(report.tables[0]) if name != "synthetic_warning"]
-    published = list(PUBLISHED) if columns is None else []
-    fields = [name for name in _fields(report, columns) if name not in IDENTITY]
+    whole, networks = columns is None, bool(report.tables)
+    conditions = (
+        [*(f.name for f in dataclasses.fields(Conditions)), "preset"] if networks else ["suite", "machine", "drbench"]
+    )
+    published = list(PUBLISHED) if whole and networks else []
+    fields = [name for name in _fields(report, columns) if name not in IDENTITY] if networks else []
+    ops = list(ops_data.FIELDS) if whole and report.ops else []
     out = io.StringIO()
     writer = csv.DictWriter(
-        out, [*conditions, *IDENTITY, *fields, *published], restval="", extrasaction="ignore", lineterminator="\n"
+        out, [*conditions, *IDENTITY, *fields, *published, *ops], restval="", extrasaction="ignore", lineterminator="\n"
     )
     writer.writeheader()
     for table in report.tables:
         for row in table.rows:
             writer.writerow({**_conditions(table), **_row(row)})
-    for row in report.published if columns is None else ():
+    for row in report.published if whole else ():
         writer.writerow(_row(row))
+    for operators in report.ops if whole else ():
+        writer.writerows({**ops_data.conditions(operators), **found} for found in ops_data.rows(operators))
     return out.getvalue()
 
 
 def as_json(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
     """Tables with their conditions; `width` and `color` mean nothing here."""
     fields = _fields(report, columns)
-    found: dict[str, Any] = {"fields": {**fields, **(PUBLISHED if columns is None else {})}}
+    published = PUBLISHED if columns is None else {}
+    found: dict[str, Any] = {"fields": {**fields, **published} if report.tables else {}}
     found["tables"] = [
         {
             **_conditions(table),
@@ -68,6 +78,9 @@ def as_json(report: Report, columns: Sequence[Column] | None, width: int, color:
     ]
     if columns is None:
         found["published"] = [_row(row) for row in report.published]
+        if report.ops:
+            found["fields"] |= ops_data.FIELDS
+            found["ops"] = [ops_data.as_table(operators) for operators in report.ops]
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 

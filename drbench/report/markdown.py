@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from drbench.report import ops_text
 from drbench.report.cells import name_cells, published_cells, table_cells
 from drbench.report.columns import Column, choose
 from drbench.report.layout import Cells
 from drbench.report.model import Report
+from drbench.report.ops import OpsTable
 from drbench.report.wording import PUBLISHED, caption, notes, sources, title
 
 
@@ -28,7 +30,19 @@ def as_markdown(report: Report, columns: Sequence[Column] | None, width: int, co
         parts += [f"## {heading}", _escaped(explanation) + ".", _table([first_cells, *more_cells])]
         parts.append("  \n".join(map(_escaped, sources(report.published))))
     parts.append("\n".join(f"- {_escaped(line)}" for line in caption(report, list(shown))))
+    for ops in report.ops:
+        parts += _operators(ops)
+    parts.append("\n".join(f"- {_escaped(line)}." for line in ops_text.MEANINGS if report.ops))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _operators(table: OpsTable) -> list[str]:
+    first, *more = ops_text.title(table)
+    parts = [f"## {_escaped(first)}", "  \n".join(map(_escaped, more))]
+    for case in table.cases:
+        name, columns = ops_text.cells(table, case, all_quartiles=True)
+        parts += [f"### {_escaped(ops_text.heading(case))}", _table([name, *columns])]
+    return [*parts, *(f"> {_escaped(line)}" for line in ops_text.notes(table))]
 
 
 def _table(columns: Sequence[Cells]) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drbench.report.ops import OpsTable
 
 Value = float | int | str | bool | None
 KINDS = ("plain", "converted", "matched", "published")
@@ -61,7 +65,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of our figures, and published ones beside our counts at their input size."""
+    """Tables of our figures, published ones beside our counts at their input size, and the operator benchmark's."""
 
     tables: tuple[Table, ...]
     published: tuple[Row, ...] = field(default=())
+    ops: tuple[OpsTable, ...] = field(default=())

@@ -19,6 +19,7 @@ from drbench.report.frame import load
 from drbench.report.gather import NAMES
 from drbench.report.markdown import as_markdown
 from drbench.report.model import Report, Row
+from drbench.report.ops import ops_tables
 from drbench.report.terminal import as_terminal
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def render(
     """The report of a database (an open Store, a path, a URL, None for the usual one) or of a frame from `load`.
 
     Args:
-        results: where the figures come from.
+        results: where the figures come from; a frame has none of the operator benchmark to show.
         format: one of FORMATS.
         columns: keys of columns to show, in this order.
         sort: a column by which variants are ordered within their architecture, and architectures by their plain row;
@@ -67,33 +68,35 @@ def render(
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    report = build(_frame(results, suite, "latest" if latest else run))
+    report = _report(results, suite, "latest" if latest else run)
     if sort is not None:
         report = _sorted(report, sort)
     chosen = choose(report.tables, columns) if columns is not None else None
     return FORMATS[format](report, chosen, width or 120, color)
 
 
-def _frame(
+def _report(
     results: pd.DataFrame | Store | str | os.PathLike[str] | None, suite: str | None, run: str | None
-) -> pd.DataFrame:
+) -> Report:
     from drbench_db import Store
 
     if isinstance(results, pd.DataFrame):
-        return _of_frame(results, suite, run)
+        return build(_of_frame(results, suite, run))
     if isinstance(results, Store):
         return _of_store(results, suite, run)
     with Store.open(results, write=False) as store:
         return _of_store(store, suite, run)
 
 
-def _of_store(store: Store, suite: str | None, run: str | None) -> pd.DataFrame:
+def _of_store(store: Store, suite: str | None, run: str | None) -> Report:
     runs = store.runs()
     if suite is not None and runs:
         _check_suite(suite, {one.suite for one in runs})
         if run == "latest":
             run = next(one.id for one in runs if one.suite == suite)
-    return load(store, run=run, suite=suite, names=NAMES)
+    if run is not None:
+        run = store.run(run).id
+    return build(load(store, run=run, suite=suite, names=NAMES), ops_tables(store, run=run, suite=suite))
 
 
 def _of_frame(frame: pd.DataFrame, suite: str | None, run: str | None) -> pd.DataFrame:

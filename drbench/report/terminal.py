@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from drbench.report import ops_text
 from drbench.report.cells import name_cells, published_cells, table_cells
 from drbench.report.columns import Column, choose
 from drbench.report.layout import lay_out
 from drbench.report.model import Report
+from drbench.report.ops import OpsTable
 from drbench.report.wording import PUBLISHED, caption, notes, sources, title
 
 
@@ -40,7 +42,26 @@ def as_terminal(report: Report, columns: Sequence[Column] | None, width: int, co
         page.text("")
     for line in caption(report, list(shown)):
         page.text(line, "dim")
+    for ops in report.ops:
+        _operators(page, ops, width)
+    for line in ops_text.MEANINGS if report.ops else ():
+        page.text(f"{line}.", "dim")
     return page.done()
+
+
+def _operators(page: Page, table: OpsTable, width: int) -> None:
+    first, *more = ops_text.title(table)
+    page.text(first, "bold cyan")
+    for line in more:
+        page.text(line, "dim")
+    for case in table.cases:
+        page.text("")
+        page.text(ops_text.heading(case), "bold")
+        strong = [False] * len(table.shapes) + [True]
+        page.lines(lay_out(*ops_text.cells(table, case, all_quartiles=False), width, strong=strong))
+    for line in ops_text.notes(table):
+        page.text(line, "yellow")
+    page.text("")
 
 
 class Page:

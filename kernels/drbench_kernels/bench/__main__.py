@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -10,14 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory says a line for each use
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the options say."""
     from drbench_kernels.bench.document import BenchError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except BenchError as error:
@@ -38,21 +34,10 @@ def _run(argv: Sequence[str]) -> int:
     if given.list:
         return _list()
     machine = facts.machine(torch.device("cuda" if torch.cuda.is_available() and given.device != "cpu" else "cpu"))
-    settings = options.settings(given, int(machine["memory_bytes"]))
+    settings = options.checked(given, int(machine["memory_bytes"]))
     held = _document(given, settings.as_json(), machine)
     bench = Bench(settings)
-    session: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "drbench_kernels.bench", *argv]),
-        "started": facts.now(),
-        "finished": "",
-        "machine": machine,
-        "code": facts.code(),
-        "clock": bench.clock.name,
-        "rates": {
-            "gemm_multiply_adds_per_second": bench.rates.gemm,
-            "copy_bytes_per_second": {str(size): rate for size, rate in bench.rates.copy.items()},
-        },
-    }
+    session = bench.session(shlex.join(["python", "-m", "drbench_kernels.bench", *argv]), machine)
     held["sessions"].append(session)
     done = {document.key(row): row for row in held["results"]}
     begun, shapes = time.perf_counter(), list(bench.cases())
@@ -107,4 +92,5 @@ def _list() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     sys.exit(main())

@@ -40,6 +40,8 @@ def read(path: Path) -> dict[str, Any]:
 def resumed(path: Path, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """The document in a file, to go on with. BenchError where its settings or its machine are others."""
     found = read(path)
+    if not all(key in found for key in new({})):
+        raise BenchError(f"{path} is damaged: it has no {', '.join(sorted(set(new({})) - set(found)))}")
     for what, then, now in (
         ("settings", found["settings"], settings),
         ("machine", found["sessions"][0]["machine"] if found["sessions"] else machine, machine),

@@ -7,9 +7,12 @@ takes from malloc by itself is not. Taken apart from the times.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler says two lines for each use; read at its first
 
 
 def peak_extra(call: Callable[[], object], device: torch.device) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -48,6 +48,15 @@ class Settings:
         """With lists for tuples, as it is read back."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Settings:
+        """From what `as_json` gave. BenchError where that is not whole."""
+        made: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in table.items()}
+        try:
+            return cls(**made)
+        except TypeError as error:
+            raise BenchError(f"settings are not those of this benchmark: {error}") from error
+
     def chosen(self) -> tuple[Shape, ...]:
         """The shapes."""
         return choose(self.shapes, SETS["all"])
@@ -86,18 +95,18 @@ def parser() -> argparse.ArgumentParser:
     add("--masks", default="smooth", choices=MASKS, help="what the region maps look like")
     add("--memory-format", default="channels_last", choices=FORMATS)
     add("--threads", type=int, help="CPU threads")
-    add("--max-seconds", type=float, default=0.3, help="of samples for each way of each case")
+    add("--max-seconds", type=float, default=0.15, help="of samples for each way of each case")
     add("--rounds", type=int, default=100, help="at most so many samples for each way of each case")
-    add("--call-seconds", type=float, default=4.0, help="a way is skipped where one call takes longer")
+    add("--call-seconds", type=float, default=2.0, help="a way is skipped where one call takes longer")
     add("--memory-gib", type=float, help="a way is skipped where it needs more; a quarter of the memory")
     add("--graph", action="store_true", help="on a GPU: time CUDA graphs of several calls")
     add("--flush-l2", action="store_true", help="on a GPU: with an empty L2 cache before every sample")
-    add("--quick", action="store_true", help="six shapes at batch sizes 1 and 32")
+    add("--quick", action="store_true", help="six shapes at batch sizes 1 and 32: about two minutes on two cores")
     add("--list", action="store_true", help="show the shapes and ways, and measure nothing")
     return made
 
 
-def settings(given: argparse.Namespace, memory_bytes: int) -> Settings:
+def checked(given: argparse.Namespace, memory_bytes: int) -> Settings:
     """What was asked for. BenchError names the option that is wrong."""
     device = _device(given.device)
     _check(given, device)

@@ -35,7 +35,7 @@ class Timed:
 class Budget:
     """For each call: samples go on for `seconds` or to `most` of them, but there are `least`."""
 
-    seconds: float = 0.3
+    seconds: float = 0.15
     most: int = 100
     least: int = 3
     sample_seconds: float = 0.0005

@@ -1,0 +1,109 @@
+"""`drbench run ops`: the operator benchmark in this process, its records kept shape by shape."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from drbench_kernels.bench import facts, options, summary
+from drbench_kernels.bench.document import BenchError
+from drbench_kernels.bench.options import Settings
+from drbench_kernels.bench.runner import Bench
+
+from drbench.errors import InputError
+from drbench.measure.machine import code, machine
+from drbench.opbench.convert import key, records, variant
+from drbench.opbench.files import suite_text
+from drbench.records import OPS, Event, Run
+from drbench.runner import Outcome, new_run_id, same_place
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+OnEvent = Callable[[Event], None]
+
+
+def settings(given: Mapping[str, Any]) -> Settings:
+    """From the options that were given; the others have the defaults of `python -m drbench_kernels.bench`.
+
+    InputError names what is wrong.
+    """
+    arguments = [
+        f"--{name.strip('_').replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in given.items()
+        if value not in (None, False)
+    ]
+    try:
+        return options.checked(options.parser().parse_args(arguments), machine().memory_bytes)
+    except BenchError as error:
+        raise InputError(str(error)) from error
+
+
+def resumed(table: Mapping[str, Any]) -> Settings:
+    """The settings of a run, from its suite's text."""
+    try:
+        return Settings.of(table)
+    except BenchError as error:
+        raise InputError(str(error)) from error
+
+
+def run_ops(
+    wanted: Settings,
+    store: Store,
+    *,
+    command: str = "",
+    resume: Run | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> Outcome:
+    """Measure, and keep the records of each shape as soon as all of it is known; `resume` goes on with a run.
+
+    A first Ctrl-C ends the run in order ("interrupted"), without the shape that was being measured.
+    """
+    if resume is not None:
+        same_place(resume)
+    table = wanted.as_json()
+    run = store.reopen_run(resume.id) if resume else _begin(table, store, command)
+    skip = store.done_keys(run.id)
+    counts = {"done": 0, "failed": 0, "skipped": 0}
+    status = "failed"
+    try:
+        bench = Bench(wanted)
+        session = bench.session(command, facts.machine(torch.device(wanted.device)))
+        shapes = list(bench.cases())
+        for number, (shape, cases) in enumerate(shapes):
+            on_event(Event("stage", f"{OPS} {shape.name}", number, len(shapes)))
+            about = {**asdict(shape), "name": shape.name}
+            if all(key(variant(about, way, table), table) in skip for way in wanted.ways):
+                counts["skipped"] += len(wanted.ways)
+                continue
+            rows = [{**bench.measure(case), "session": 0} for case in cases]
+            found = records(table, [session], rows)
+            store.add_many(run.id, found)
+            for record in found:
+                counts["done" if record.status == "done" else "failed"] += 1
+            line = summary.shape_line(rows)
+            on_event(Event("note", f"[{number + 1}/{len(shapes)}] {shape.name}: {line}"))
+        status = "failed" if counts["failed"] else "done"
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C does not wait for anybody
+        status = "interrupted"
+    finally:
+        store.end_run(run.id, status)
+    return Outcome(run.id, status, **counts)
+
+
+def _begin(table: Mapping[str, Any], store: Store, command: str) -> Run:
+    run = Run(
+        id=new_run_id(OPS),
+        suite=OPS,
+        suite_text=suite_text(table),
+        command=command,
+        started=facts.now(),
+        machine=machine(),
+        code=code(),
+    )
+    store.begin_run(run)
+    return run
