@@ -155,13 +155,13 @@ def _layer(problem: Problem, factory: Callable[..., nn.Module]) -> Prepared:
 
 def region_path(problem: Problem) -> str:
     """What `region_conv2d` runs for this problem."""
-    return paths.BY_REGION
+    return paths.region_path(problem.case.device, problem.case.dtype)
 
 
 def expert_path(problem: Problem) -> str:
     """What `expert_region_conv2d` runs for this problem."""
     case, shape = problem.case, problem.shape
-    return paths.expert_path(shape.positions, shape.filter_size, case.regions, case.experts)
+    return paths.expert_path(case.device, case.dtype, shape.positions, shape.filter_size, case.regions, case.experts)
 
 
 def forced(path: str) -> AbstractContextManager[object]:
