@@ -34,7 +34,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
     arguments = [
         f"--{name.strip('_').replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in given.items()
-        if value not in (None, False)
+        if value is not None and value is not False
     ]
     try:
         return options.checked(options.parser().parse_args(arguments), machine().memory_bytes)

@@ -63,7 +63,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class OpsTable:
-    """One run. `others` are the ids of those with the same settings on the same machine, the newest first."""
+    """One run. `others` are the ids of those with the same settings on the same machine, finished ones first."""
 
     run: Run
     settings: Mapping[str, Any]

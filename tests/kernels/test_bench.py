@@ -106,6 +106,7 @@ def test_machine_code_and_rates_are_recorded(done: tuple[dict[str, Any], str, st
     assert session["machine"]["memory_bytes"] > 1 << 28
     assert len(session["code"]["kernels"]) == 16
     assert session["clock"] == "wall clock"
+    assert session["native"]
     assert session["rates"]["gemm_multiply_adds_per_second"] > 1e8
     assert len(session["rates"]["copy_bytes_per_second"]) >= 4
     assert done[0]["settings"]["threads"] == 1

@@ -12,6 +12,7 @@ object. Times are in seconds, memory in bytes, dates in UTC:
       machine         hostname, os, cpu, cpu_capability, cpus, memory_bytes, gpu, gpu_capability, gpu_memory_bytes,
                       cuda, python, torch, triton
       code            drbench (its version), kernels (a digest of the sources)
+      native          the CPU kernels that are loaded: "avx2", "avx512", "neon", or "none: why"
       clock           "wall clock" or "CUDA events"
       rates           gemm_multiply_adds_per_second; copy_bytes_per_second: {bytes read and written: rate}
     results           one for each shape, batch and pass, in the order in which they were measured:

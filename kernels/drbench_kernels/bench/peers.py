@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from drbench_kernels import ops
+
 
 def per_sample(input: Tensor, filters: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
     """One filter for each sample, (N, O, C, k, k): no regions, so no region convolution with filters of its own can
@@ -29,6 +31,11 @@ def all_and_pick(input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor, st
     flat = filters.flatten(1, 2)
     products = per_sample(input, flat, bias.repeat(regions), stride, padding)
     return _Pick.apply(products.view(samples, regions, out, *products.shape[2:]), guide)  # type: ignore[no-any-return]
+
+
+def sort_gemm(input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """Positions sorted by region, one GEMM for each: our own path in PyTorch alone, whatever else there is."""
+    return _SortGemm.apply(input, filters, guide, bias, stride, padding)  # type: ignore[no-any-return]
 
 
 def _pointwise(input: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
@@ -61,3 +68,23 @@ class _Pick(torch.autograd.Function):
         scores = torch.einsum("nohw,nmohw->nmhw", grad, products).float()
         soft = guide.softmax(1)
         return grad_products, soft * (scores - (soft * scores).sum(1, keepdim=True))
+
+
+class _SortGemm(torch.autograd.Function):
+    """The ops' PyTorch implementation, called past the dispatcher, which would choose a faster one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor, stride: int, padding: int
+    ) -> Tensor:
+        ctx.save_for_backward(input, filters, guide)
+        ctx.geometry = ((stride, stride), (padding, padding), (1, 1), 1)
+        return ops.region_conv2d(input, filters, guide, bias, *ctx.geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        input, filters, guide = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        gradients = ops.region_conv2d_backward(grad, input, filters, guide, stride, padding, dilation, groups, True)
+        return *gradients, grad.sum((0, 2, 3)), None, None

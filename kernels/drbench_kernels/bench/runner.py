@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from drbench_kernels import native
 from drbench_kernels.bench import facts, limits, memory
 from drbench_kernels.bench.options import DTYPES, Settings
 from drbench_kernels.bench.problem import Case, Problem
@@ -40,6 +41,8 @@ class Bench:
         self.settings = settings
         self.device = torch.device(settings.device)
         self.dtype = DTYPES[settings.dtype]
+        if settings.device == "cpu":
+            native.ensure()
         torch.set_num_threads(settings.threads)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # cuDNN at its best: it is what the ratios are over
@@ -56,6 +59,7 @@ class Bench:
             "finished": "",
             "machine": machine,
             "code": facts.code(),
+            "native": native.kernels() if native.ready() else f"none: {native.why_not()}",
             "clock": self.clock.name,
             "rates": {
                 "gemm_multiply_adds_per_second": self.rates.gemm,

@@ -7,7 +7,6 @@ made beforehand and is not timed; packing filters that arrive in the documented 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -31,34 +30,23 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """`output` makes the output; with a gradient pass, `leaves` get gradients. `path`: which code of ours runs, if any.
-
-    `around` is entered for every call, and left after it.
-    """
+    """`output` makes the output; with a gradient pass, `leaves` get gradients. `path`: which code of ours runs."""
 
     output: Callable[[], Tensor]
     leaves: tuple[Tensor, ...]
     path: str = ""
-    around: Callable[[], AbstractContextManager[object]] | None = None
 
     def call(self, problem: Problem) -> Callable[[], object]:
         """What is timed: the output, or output and all gradients."""
         output, leaves = self.output, self.leaves
+        if not problem.case.backward:
+            return output
+        grad = problem.grad
 
         def with_gradients() -> Sequence[Tensor]:
             return torch.autograd.grad(output(), leaves, grad)
 
-        grad = problem.grad if problem.case.backward else None
-        made = with_gradients if problem.case.backward else output
-        return made if self.around is None else _within(self.around, made)
-
-
-def _within(around: Callable[[], AbstractContextManager[object]], made: Callable[[], object]) -> Callable[[], object]:
-    def call() -> object:
-        with around():
-            return made()
-
-    return call
+        return with_gradients
 
 
 @dataclass(frozen=True)
@@ -109,8 +97,11 @@ def _ours(problem: Problem) -> Prepared:
 
 
 def _sort_gemm(problem: Problem) -> Prepared:
-    ours = _ours(problem)
-    return Prepared(ours.output, ours.leaves, paths.BY_REGION, lambda: forced(paths.BY_REGION))
+    x, filters, guide, bias = problem.input, problem.filters, problem.guide, problem.bias
+    stride, padding = problem.shape.stride, problem.shape.padding
+    return Prepared(
+        lambda: peers.sort_gemm(x, filters, guide, bias, stride, padding), (x, filters, guide, bias), paths.BY_REGION
+    )
 
 
 def _ours_by_experts(problem: Problem) -> Prepared:
@@ -162,12 +153,6 @@ def expert_path(problem: Problem) -> str:
     """What `expert_region_conv2d` runs for this problem."""
     case, shape = problem.case, problem.shape
     return paths.expert_path(case.device, case.dtype, shape.positions, shape.filter_size, case.regions, case.experts)
-
-
-def forced(path: str) -> AbstractContextManager[object]:
-    """Within it our functions take this path."""
-    force = getattr(paths, "forced", None)
-    return nullcontext() if force is None else force(path)
 
 
 def _one(problem: Problem) -> int:
