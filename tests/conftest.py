@@ -1,7 +1,7 @@
-"""One thread for every test and every process that a test starts.
+"""One thread for every test and every process that a test starts; the native kernels built before the first.
 
-Small tensors gain nothing from a second one, and on a machine with other work two threads wait for each other: the same
-tests then take ten times as long. Set before torch is first imported.
+Small tensors gain nothing from a second thread, and on a machine with other work two threads wait for each other: the
+same tests then take ten times as long. Set before torch is first imported.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _native_kernels() -> None:
-    """Built before the first test, for it and for every process that a test starts; see tests/kernels/test_build.py."""
+def pytest_sessionstart() -> None:
+    """Before collection: tests/kernels/test_native.py asks then whether there are native kernels."""
     from drbench_kernels import native
 
     native.ensure()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
+from drbench_kernels.checked import call_key, known, remember
 from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
 from drbench_kernels.paths import (
     expert_region_conv2d_executed,
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 Size = int | Sequence[int]
+
+_region_conv2d = torch.ops.drbench.region_conv2d.default
+_expert_region_conv2d = torch.ops.drbench.expert_region_conv2d.default
 
 
 def region_conv2d(
@@ -63,12 +67,16 @@ def region_conv2d(
     Raises:
         ValueError: names the argument, what came and what is allowed.
     """
-    kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
-    input, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-    form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
-    check(input, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
-    check_regions(guide, filters.shape[-5], "filters")
-    return torch.ops.drbench.region_conv2d(  # type: ignore[no-any-return]
+    key = call_key((input, filters, guide, bias), stride, padding, dilation, groups)
+    geometry = known.get(key) if key else None
+    if geometry is None:
+        kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
+        padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
+        form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
+        check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
+        check_regions(guide, filters.shape[-5], "filters")
+        input = remember(key, geometry, input, padded)
+    return _region_conv2d(  # type: ignore[no-any-return]
         input, filters, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
     )
 
@@ -100,11 +108,23 @@ def expert_region_conv2d(
     Raises:
         ValueError: names the argument, what came and what is allowed.
     """
-    kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
-    input, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-    form = "(K, O, C/groups, kh, kw) with K at least 1"
-    check(input, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
-    n, k = input.shape[0], experts.shape[0]
+    key = call_key((input, experts, coefficients, guide, bias), stride, padding, dilation, groups)
+    geometry = known.get(key) if key else None
+    if geometry is None:
+        kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
+        padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
+        form = "(K, O, C/groups, kh, kw) with K at least 1"
+        check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
+        _check_coefficients(coefficients, input, experts.shape[0])
+        check_regions(guide, coefficients.shape[1], "coefficients")
+        input = remember(key, geometry, input, padded)
+    return _expert_region_conv2d(  # type: ignore[no-any-return]
+        input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
+    )
+
+
+def _check_coefficients(coefficients: Tensor, input: Tensor, k: int) -> None:
+    n = input.shape[0]
     if coefficients.dim() != 3 or (coefficients.shape[0], coefficients.shape[2]) != (n, k) or not coefficients.shape[1]:
         raise ValueError(f"coefficients is {describe(coefficients)}: allowed is ({n}, m, {k}) with m at least 1")
     wide = coefficients.dtype == torch.float32 and input.dtype in (torch.bfloat16, torch.float16)
@@ -113,10 +133,6 @@ def expert_region_conv2d(
             f"coefficients is {coefficients.dtype} on {coefficients.device}: "
             f"allowed is the input's {input.dtype}, or float32 with a narrower one, on {input.device}"
         )
-    check_regions(guide, coefficients.shape[1], "coefficients")
-    return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
-        input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
-    )
 
 
 def _geometry(

@@ -11,6 +11,10 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <limits>
@@ -50,22 +54,38 @@ bool computes(const Tensor& tensor) {
   return in_use && kernels() && (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
 }
 
-Tensor floats(const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(); }
+Tensor wide(const Tensor& tensor) { return tensor.scalar_type() == at::kFloat ? tensor : tensor.to(at::kFloat); }
+Tensor floats(const Tensor& tensor) { return wide(tensor).contiguous(); }
 Tensor floats(const std::optional<Tensor>& tensor) { return tensor ? floats(*tensor) : Tensor(); }
-Tensor images(const Tensor& tensor) { return tensor.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast); }
+Tensor images(const Tensor& tensor) { return wide(tensor).contiguous(at::MemoryFormat::ChannelsLast); }
 
 bool is_channels_last(const Tensor& tensor) {
   return tensor.is_contiguous(at::MemoryFormat::ChannelsLast) && !tensor.is_contiguous();
 }
 
+// Large results are new memory each time, and touching it page by page takes longer than filling it: ask for pages of
+// 2 MiB. Smaller ones the allocator keeps and hands out again.
+Tensor with_huge_pages(Tensor made) {
+#if defined(__linux__)
+  constexpr uintptr_t PAGE = 2 << 20;
+  if (made.nbytes() >= 8 * PAGE) {
+    const auto start = reinterpret_cast<uintptr_t>(made.data_ptr()), end = start + made.nbytes();
+    const auto first = (start + PAGE - 1) / PAGE * PAGE;
+    madvise(reinterpret_cast<void*>(first), end / PAGE * PAGE - first, MADV_HUGEPAGE);
+  }
+#endif
+  return made;
+}
+
 Tensor empty_images(const Tensor& like, IntArrayRef size, bool zeros) {
-  auto made = at::empty(size, like.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast));
+  auto made = with_huge_pages(
+      at::empty(size, like.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast)));
   return zeros ? made.zero_() : made;
 }
 
 // In the dtype and the memory format of `like`.
 Tensor laid_out_as(const Tensor& like, const Tensor& images) {
-  const auto cast = images.to(like.scalar_type());
+  const auto cast = like.scalar_type() == at::kFloat ? images : images.to(like.scalar_type());
   if (is_channels_last(like)) return cast;
   if (images.size(1) == 1 || images.size(2) * images.size(3) == 1)  // both formats at once
     return cast.as_strided(cast.sizes(), at::empty(cast.sizes(), cast.options().device(at::kMeta)).strides());
@@ -90,7 +110,7 @@ void run(const Plan& plan, const F& f) {
 // A Problem, and the tensors that its pointers look into.
 struct Work {
   Problem p{};
-  Tensor input, filters, coefficients, bias, grad, zeros, logits, region, order, starts, scores, shared;
+  Tensor input, filters, coefficients, bias, grad, zeros, logits, lists, scores, shared;
   int64_t region_stride = 0, position_stride = 0;  // of the logits
   int64_t threads = at::get_num_threads();
   const Kernels& with = *kernels();
@@ -110,8 +130,11 @@ struct Work {
     p.input = input.const_data_ptr<float>(), p.filters = filters.const_data_ptr<float>();
     if (coefficients.defined()) p.coefficients = coefficients.const_data_ptr<float>();
     if (bias.defined()) p.bias = bias.const_data_ptr<float>();
-    zeros = at::zeros({p.channels}, at::kFloat);
-    p.zeros = zeros.const_data_ptr<float>();
+    p.pointwise = p.taps() == 1 && !p.pad_h && !p.pad_w && p.stride_h == 1 && p.stride_w == 1;
+    if (!p.pointwise) {
+      zeros = at::zeros({p.channels}, at::kFloat);
+      p.zeros = zeros.const_data_ptr<float>();
+    }
     TORCH_CHECK_VALUE(p.samples * p.positions() <= std::numeric_limits<int32_t>::max(), "input has ",
                       p.samples * p.positions(), " positions: allowed are 2147483647");
     find_regions(guide);
@@ -119,14 +142,13 @@ struct Work {
 
   void find_regions(const Tensor& guide) {
     const int64_t samples = p.samples, m = p.regions, positions = p.positions();
-    region = at::empty({samples, positions}, at::kInt);
-    order = at::empty({samples, positions}, at::kInt);
-    starts = at::empty({samples, m + 1}, at::kInt);
-    p.region = region.const_data_ptr<int32_t>(), p.order = order.const_data_ptr<int32_t>();
-    p.starts = starts.const_data_ptr<int32_t>();
-    auto* regions = region.data_ptr<int32_t>();
+    // Regions, order and starts; the kernels look a tile ahead in `order`, which must not lead out of it.
+    lists = at::empty({samples * (2 * positions + m + 1) + 64}, at::kInt);
+    auto *regions = lists.data_ptr<int32_t>(), *order = regions + samples * positions,
+         *starts = order + samples * positions;
+    p.region = regions, p.order = order, p.starts = starts;
     if (guide.scalar_type() == at::kDouble) {  // as float32, close ones could change places
-      region.copy_(std::get<1>(guide.max(1)).view({samples, positions}));
+      region_map().copy_(std::get<1>(guide.max(1)).view({samples, positions}));
     } else if (guide.is_floating_point()) {
       const int64_t cuts = std::clamp<int64_t>(threads / samples, 1, 1 + positions / 1024);
       look_at(guide);
@@ -142,43 +164,36 @@ struct Work {
       const auto bounds = at::aminmax(guide);
       const auto low = std::get<0>(bounds).item<int64_t>(), high = std::get<1>(bounds).item<int64_t>();
       TORCH_CHECK_VALUE(low >= 0 && high < m, "guide holds region ", low < 0 ? low : high, ": allowed is 0 to ", m - 1);
-      region.copy_(guide.reshape({samples, positions}));
+      region_map().copy_(guide.reshape({samples, positions}));
     }
-    sort(regions);
+    at::parallel_for(0, samples, 1, [&](int64_t from, int64_t to) {
+      for (int64_t n = from; n < to; ++n)
+        with.sort(regions + n * positions, m, positions, order + n * positions, starts + n * (m + 1));
+    });
+  }
+
+  Tensor region_map() const {
+    return lists.slice(0, 0, p.samples * p.positions()).view({p.samples, p.positions()});
   }
 
   // The logits as the kernels read them: planes, or channels_last, whichever they are.
   void look_at(const Tensor& guide) {
-    const auto wide = guide.to(at::kFloat);
-    const bool last = is_channels_last(wide);
-    logits = last ? wide : wide.contiguous();
+    const auto values = wide(guide);
+    const bool last = is_channels_last(values);
+    logits = last ? values : values.contiguous();
     region_stride = last ? 1 : p.positions();
     position_stride = last ? p.regions : 1;
-  }
-
-  void sort(const int32_t* regions) {
-    const int64_t m = p.regions, positions = p.positions();
-    auto *sorted = order.data_ptr<int32_t>(), *begin = starts.data_ptr<int32_t>();
-    at::parallel_for(0, p.samples, 1, [&](int64_t from, int64_t to) {
-      for (int64_t n = from; n < to; ++n) {
-        const auto* r = regions + n * positions;
-        auto *at = begin + n * (m + 1), *out = sorted + n * positions;
-        std::fill_n(at, m + 1, 0);
-        for (int64_t i = 0; i < positions; ++i) ++at[r[i]];
-        for (int32_t j = 0, sum = 0; j <= m; ++j) sum += std::exchange(at[j], sum);
-        for (int64_t i = 0; i < positions; ++i) out[at[r[i]]++] = static_cast<int32_t>(i);
-        for (int64_t j = m; j > 0; --j) at[j] = at[j - 1];
-        at[0] = 0;
-      }
-    });
   }
 
   Tensor forward(const Tensor& like) {
     auto y = empty_images(input, {p.samples, p.outputs, p.out_height, p.out_width}, false);
     p.output = y.data_ptr<float>();
-    shared = at::empty({with.shared_scratch(p)}, at::kFloat);
-    auto* prepared = shared.data_ptr<float>();
-    run({with.prepare_pieces(p), 0}, [&](int64_t piece, float*) { with.prepare_forward(p, piece, prepared); });
+    float* prepared = nullptr;
+    if (const int64_t pieces = with.prepare_pieces(p)) {
+      shared = at::empty({with.shared_scratch(p)}, at::kFloat);
+      prepared = shared.data_ptr<float>();
+      run({pieces, 0}, [&](int64_t piece, float*) { with.prepare_forward(p, piece, prepared); });
+    }
     run(with.plan_forward(p, threads),
         [&](int64_t task, float* scratch) { with.forward(p, threads, task, prepared, scratch); });
     return laid_out_as(like, y);
@@ -192,7 +207,7 @@ struct Work {
   // dx; and the scores, in one chunk, where all regions (or experts) are gone through.
   Tensor backward_input(const Tensor& like, bool all_regions) {
     const int64_t chunks = with.score_chunks(p, threads), filters_ = p.experts ? p.experts : p.regions;
-    auto dx = empty_images(input, input.sizes(), p.taps() > 1 || !p.pointwise());
+    auto dx = empty_images(input, input.sizes(), !p.pointwise);
     p.grad_input = dx.data_ptr<float>();
     scores = at::empty({all_regions || p.experts ? chunks : 0, p.samples, filters_, p.positions()}, at::kFloat);
     p.scores = scores.data_ptr<float>();
@@ -204,7 +219,7 @@ struct Work {
   }
 
   Tensor backward_filters(const Tensor& like) {
-    auto dw = at::empty(filters.sizes(), at::kFloat);
+    auto dw = with_huge_pages(at::empty(filters.sizes(), at::kFloat));
     p.grad_filters = dw.data_ptr<float>();
     run(with.plan_backward_filters(p, threads),
         [&](int64_t task, float* scratch) { with.backward_filters(p, threads, task, scratch); });

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "problem.h"
 #include "vector.h"
@@ -32,14 +33,15 @@ struct Span {
   int64_t size() const { return to - from; }
 };
 
-// Calls f.template operator()<R>() for a number of rows R in 1..MR that is known only when running.
-template <int R = MR, typename F>
+// Calls f.template operator()<R>() for a number of rows R in 1..Most that is known only when running.
+template <int Most, typename F>
 DRBENCH_INLINE void with_rows(int64_t rows, const F& f) {
-  if constexpr (R == 1) f.template operator()<1>();
-  else if (rows == R) f.template operator()<R>();
-  else with_rows<R - 1>(rows, f);
+  if constexpr (Most == 1) f.template operator()<1>();
+  else if (rows == Most) f.template operator()<Most>();
+  else with_rows<Most - 1>(rows, f);
 }
 
+// Calls f.template operator()<V>() for the number of vectors, 1..NV, that hold `width` floats.
 template <int V = NV, typename F>
 DRBENCH_INLINE void with_vectors(int64_t width, const F& f) {
   if constexpr (V == 1) f.template operator()<1>();
@@ -47,19 +49,21 @@ DRBENCH_INLINE void with_vectors(int64_t width, const F& f) {
   else with_vectors<V - 1>(width, f);
 }
 
-// Calls f(from, rows) for tiles of at most MR rows, all of about the same size.
-template <typename F>
+// Calls f.template operator()<R>(from) for tiles of at most Most rows, all of about the same size.
+template <int Most, typename F>
 DRBENCH_INLINE void for_tiles(int64_t count, const F& f) {
-  const int64_t tiles = ceil_div(count, MR);
+  const int64_t tiles = ceil_div(count, Most), rows = count / tiles, longer = count % tiles;
+  int64_t from = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    const Span span(count, tiles, tile);
-    f(span.from, span.size());
+    const int64_t size = rows + (tile < longer);
+    with_rows<Most>(size, [&]<int R>() { f.template operator()<R>(from); });
+    from += size;
   }
 }
 
 // The pixel that a position's filter sees at a tap; -1 outside the image.
 DRBENCH_INLINE int64_t pixel(const Problem& p, int64_t position, int64_t tap) {
-  if (p.pointwise()) return position;
+  if (p.pointwise) return position;
   const int64_t row = position / p.out_width * p.stride_h - p.pad_h + tap / p.kernel_w * p.dilation_h;
   const int64_t column = position % p.out_width * p.stride_w - p.pad_w + tap % p.kernel_w * p.dilation_w;
   const bool inside = row >= 0 && row < p.height && column >= 0 && column < p.width;
@@ -71,6 +75,12 @@ const float* image(const Problem& p, int64_t sample) { return p.input + sample *
 // Filters w (O, C, taps) of `width` outputs -> panel [tap][c][padded(width)], zeros behind.
 void pack_outputs(const float* w, int64_t depth, int64_t taps, int64_t width, float* panel) {
   const int64_t w_row = depth * taps, columns = padded(width);
+  if (taps == 1 && width % VL == 0 && depth >= VL) {
+    for (int64_t o = 0; o < width; o += VL)
+      for (int64_t c = 0; c < depth; c = c == depth - VL ? depth : std::min(c + VL, depth - VL))  // the last overlaps
+        transpose(w + o * depth + c, depth, panel + c * columns + o, columns);
+    return;
+  }
   for (int64_t tap = 0; tap < taps; ++tap)
     for (int64_t c = 0; c < depth; ++c, panel += columns) {
       const float* from = w + c * taps + tap;
@@ -90,7 +100,7 @@ void pack_inputs(const float* w, int64_t outputs, int64_t w_row, int64_t taps, i
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-// y of R positions and `width` outputs from a packed panel.
+// y of R positions and `width` outputs from a packed panel. Looks at the R positions behind, to have them brought.
 template <int R, int V>
 void forward_tile(const Problem& p, const float* x, const int32_t* positions, const float* panel, const float* bias,
                   int64_t width, float* y) {
@@ -101,12 +111,23 @@ void forward_tile(const Problem& p, const float* x, const int32_t* positions, co
     for (int v = 0; v < V; ++v) acc[r][v] = first[v];
   const int64_t depth = p.depth(), columns = padded(width);
   const float* a[R];
-  for (int64_t tap = 0; tap < p.taps(); ++tap, panel += depth * columns) {
+  if (p.pointwise) {
     for (int r = 0; r < R; ++r) {
-      const int64_t at = pixel(p, positions[r], tap);
-      a[r] = at < 0 ? p.zeros : x + at * p.channels;
+      a[r] = x + positions[r] * p.channels;
+      // A region's runs end in the middle of memory pages: the processor's own prefetching stops there.
+      const float* next = x + positions[r + R] * p.channels;
+      __builtin_prefetch(next);
+      __builtin_prefetch(next + 16);
     }
     multiply(a, depth, panel, columns, acc);
+  } else {
+    for (int64_t tap = 0; tap < p.taps(); ++tap, panel += depth * columns) {
+      for (int r = 0; r < R; ++r) {
+        const int64_t at = pixel(p, positions[r], tap);
+        a[r] = at < 0 ? p.zeros : x + at * p.channels;
+      }
+      multiply(a, depth, panel, columns, acc);
+    }
   }
   for (int r = 0; r < R; ++r) store_row(y + positions[r] * p.outputs, static_cast<int>(width), acc[r]);
 }
@@ -114,10 +135,9 @@ void forward_tile(const Problem& p, const float* x, const int32_t* positions, co
 // All rows of one region through one packed panel.
 void forward_panel(const Problem& p, const float* x, const int32_t* positions, int64_t count, const float* panel,
                    const float* bias, int64_t width, float* y) {
-  for_tiles(count, [&](int64_t from, int64_t rows) {
-    with_rows(rows, [&]<int R>() {
-      with_vectors(width, [&]<int V>() { forward_tile<R, V>(p, x, positions + from, panel, bias, width, y); });
-    });
+  with_vectors(width, [&]<int V>() {
+    for_tiles<rows_for(V)>(
+        count, [&]<int R>(int64_t from) { forward_tile<R, V>(p, x, positions + from, panel, bias, width, y); });
   });
 }
 
@@ -132,7 +152,7 @@ void forward_dots(const Problem& p, const float* x, const int32_t* positions, co
     a[r] = at < 0 ? p.zeros : x + at * p.channels;
   }
   dot(a, w, p.depth(), p.depth(), acc);
-  float sums[ceil_div(R * O, 4) * 4];
+  float sums[(R * O + 3) / 4 * 4];
   const vf* flat = &acc[0][0];
   const vf none{};
 #pragma GCC unroll 16
@@ -143,25 +163,29 @@ void forward_dots(const Problem& p, const float* x, const int32_t* positions, co
     for (int o = 0; o < O; ++o) y[positions[r] * p.outputs + o] = sums[r * O + o] + (bias ? bias[o] : 0.0f);
 }
 
+// Outputs of a tile of dots: as many accumulators as registers allow, whatever the number of rows.
+constexpr int outputs_for(int rows) { return std::clamp(MR * NV / rows, NV, 8); }
+
 void forward_rows(const Problem& p, const float* x, const int32_t* positions, int64_t count, const float* w,
                   const float* bias, int64_t outputs, float* y) {
-  for (int64_t o = 0; o < outputs; o += NV) {
-    const int64_t some = std::min<int64_t>(NV, outputs - o);
-    const float* w_o = w + o * p.depth();
-    const float* b_o = bias ? bias + o : nullptr;
-    for_tiles(count, [&](int64_t from, int64_t rows) {
-      with_rows(rows, [&]<int R>() {
-        with_vectors((some - 1) * VL + 1, [&]<int O>() {
-          forward_dots<R, O>(p, x, positions + from, w_o, b_o, y + o);
-        });
-      });
+  constexpr int64_t STEP = 24;  // filters that stay in the first-level cache while a region's rows go by
+  for (int64_t start = 0; start < outputs; start += STEP)
+    for_tiles<MR>(count, [&]<int R>(int64_t from) {
+      const int64_t end = std::min(start + STEP, outputs);
+      int64_t o = start;
+      const auto some = [&]<int O>() {
+        for (; o + O <= end; o += O)
+          forward_dots<R, O>(p, x, positions + from, w + o * p.depth(), bias ? bias + o : nullptr, y + o);
+      };
+      some.template operator()<outputs_for(R)>();
+      some.template operator()<NV>();
+      some.template operator()<1>();
     });
-  }
 }
 
-// Packing a filter costs about as much as the sums over the lanes of as many rows as half of its depth.
+// Packing a filter costs about as much as the sums over the lanes of as many rows as a sixteenth of its depth.
 bool dots_are_cheaper(const Problem& p, int64_t rows) {
-  return p.taps() == 1 && p.depth() >= VL && 2 * rows < p.depth();
+  return p.taps() == 1 && p.depth() >= VL && 16 * rows < p.depth();
 }
 
 struct ForwardCut {
@@ -180,7 +204,7 @@ constexpr int64_t STRIP = 8;  // outputs whose filters are mixed at once where n
 
 // Experts are packed once for the batch, unless so few positions use them that dots are cheaper.
 bool experts_are_packed(const Problem& p) {
-  const bool dots = p.taps() == 1 && p.depth() >= VL && 3 * p.samples * p.positions() < p.experts * p.depth();
+  const bool dots = p.taps() == 1 && p.depth() >= VL && 8 * p.samples * p.positions() < p.experts * p.depth();
   return p.experts && !dots;
 }
 
@@ -229,27 +253,25 @@ struct Rows {
 // out[j][:] = sum_k a[j][k] e[k][:], `columns` floats: a product of the coefficients with the experts.
 void mix(const float* const* a, int64_t rows, int64_t experts, const float* e, int64_t stride, int64_t columns,
          float* const* out) {
-  for_tiles(rows, [&](int64_t from, int64_t count) {
-    with_rows(count, [&]<int R>() {
-      int64_t c = 0;
-      for (; c + PW <= columns; c += PW) {
-        vf acc[R][NV] = {};
-        multiply(a + from, experts, e + c, stride, acc);
-        for (int r = 0; r < R; ++r)
-          for (int v = 0; v < NV; ++v) store(out[from + r] + c + v * VL, acc[r][v]);
+  for_tiles<MR>(rows, [&]<int R>(int64_t from) {
+    int64_t c = 0;
+    for (; c + PW <= columns; c += PW) {
+      vf acc[R][NV] = {};
+      multiply(a + from, experts, e + c, stride, acc);
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < NV; ++v) store(out[from + r] + c + v * VL, acc[r][v]);
+    }
+    for (; c + VL <= columns; c += VL) {
+      vf acc[R][1] = {};
+      multiply(a + from, experts, e + c, stride, acc);
+      for (int r = 0; r < R; ++r) store(out[from + r] + c, acc[r][0]);
+    }
+    for (; c < columns; ++c)
+      for (int r = 0; r < R; ++r) {
+        float total = 0.0f;
+        for (int64_t k = 0; k < experts; ++k) total += a[from + r][k] * e[k * stride + c];
+        out[from + r][c] = total;
       }
-      for (; c + VL <= columns; c += VL) {
-        vf acc[R][1] = {};
-        multiply(a + from, experts, e + c, stride, acc);
-        for (int r = 0; r < R; ++r) store(out[from + r] + c, acc[r][0]);
-      }
-      for (; c < columns; ++c)
-        for (int r = 0; r < R; ++r) {
-          float total = 0.0f;
-          for (int64_t k = 0; k < experts; ++k) total += a[from + r][k] * e[k * stride + c];
-          out[from + r][c] = total;
-        }
-    });
   });
 }
 
@@ -319,47 +341,64 @@ void forward(const Problem& p, int64_t threads, int64_t task, const float* share
 
 // ---- gradients of input and guide ----------------------------------------------------------------------------------
 
+// A position as the gradient of the input sees it, at one tap: where its g begins, the pixel that the tap sees (null
+// outside the image) and that pixel's gradient.
+struct Row {
+  const float* g;
+  const float* x;
+  float* dx;
+  int64_t region;
+};
+
 // How u_j = W_j^T g becomes gradients: the scores, and grad_input where the position is of this region (filters), or
 // everywhere with the position's coefficient (experts).
 struct Input {
-  const Problem& p;
-  int64_t sample, filter;  // region j, or expert k
-  bool scored;             // add <u, x> to the partial sums
-  bool hard;               // positions all are of this region
-  bool add;                // grad_input has something already
+  int64_t filter;             // region j, or expert k
+  const float* coefficients;  // of the sample, (m, K), with experts
+  int64_t experts;
+  bool scored;  // add <u, x> to the partial sums
+  bool hard;    // positions all are of this region
+  bool add;     // grad_input has something already
 };
 
+void find_rows(const Problem& p, int64_t sample, const int32_t* positions, int64_t count, int64_t tap, Row* rows) {
+  const int64_t base = sample * p.height * p.width, first = sample * p.positions();
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = pixel(p, positions[i], tap), place = (base + at) * p.channels;
+    rows[i].g = p.grad + (first + positions[i]) * p.outputs;
+    rows[i].x = at < 0 ? nullptr : p.input + place;
+    rows[i].dx = at < 0 ? nullptr : p.grad_input + place;
+    rows[i].region = p.region[first + positions[i]];
+  }
+}
+
 template <int R, int V>
-void input_tile(const Input& in, const int32_t* positions, int64_t o, int64_t c, int64_t tap, const float* panel,
-                int64_t ldb, int64_t width, vf* partial) {
-  const Problem& p = in.p;
+void input_tile(const Input& in, const Row* rows, int64_t o, int64_t outputs, int64_t c, const float* panel,
+                int64_t ldb, int width, vf* partial) {
   const float* a[R];
-  for (int r = 0; r < R; ++r) a[r] = p.grad + (in.sample * p.positions() + positions[r]) * p.outputs + o;
+  for (int r = 0; r < R; ++r) a[r] = rows[r].g + o;
   vf acc[R][V] = {};
-  multiply(a, p.group_outputs(), panel, ldb, acc);
-  const int64_t base = in.sample * p.height * p.width;
+  multiply(a, outputs, panel, ldb, acc);
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    const int64_t at = pixel(p, positions[r], tap);
-    if (at < 0) continue;
-    const int64_t place = (base + at) * p.channels + c;
+    if (!rows[r].x) continue;
     if (in.scored) {
       vf x[V];
-      load_row(p.input + place, static_cast<int>(width), x);
+      load_row(rows[r].x + c, width, x);
       for (int v = 0; v < V; ++v) partial[r] += acc[r][v] * x[v];
     }
-    const int64_t region = p.region[in.sample * p.positions() + positions[r]];
-    if (p.experts) {
-      const float a_k = p.coefficients[(in.sample * p.regions + region) * p.experts + in.filter];
+    if (in.experts) {
+      const float a_k = in.coefficients[rows[r].region * in.experts + in.filter];
       for (int v = 0; v < V; ++v) acc[r][v] *= splat(a_k);
-    } else if (!in.hard && region != in.filter) {
+    } else if (!in.hard && rows[r].region != in.filter) {
       continue;
     }
     if (in.add) {
       vf before[V];
-      load_row(p.grad_input + place, static_cast<int>(width), before);
+      load_row(rows[r].dx + c, width, before);
       for (int v = 0; v < V; ++v) acc[r][v] += before[v];
     }
-    store_row(p.grad_input + place, static_cast<int>(width), acc[r]);
+    store_row(rows[r].dx + c, width, acc[r]);
   }
 }
 
@@ -378,66 +417,82 @@ struct InputCut {
 
 int64_t score_chunks(const Problem& p, int64_t threads) { return InputCut(p, threads).chunks; }
 
+// A piece's scratch: a packed panel, partial scores, rows, and the positions that they are of.
+struct InputScratch {
+  float* panel;
+  vf* partial;
+  Row* rows;
+  int32_t* positions;
+  int64_t size;
+  InputScratch(const Problem& p, const InputCut& cut, float* start) {
+    const int64_t count = padded(cut.most_rows(p) + 1), floats_of_row = sizeof(Row) / sizeof(float);
+    panel = start;
+    partial = reinterpret_cast<vf*>(panel + p.group_outputs() * PW);
+    rows = reinterpret_cast<Row*>(partial + count);
+    positions = reinterpret_cast<int32_t*>(rows + count);
+    size = p.group_outputs() * PW + count * (VL + floats_of_row + 1);
+  }
+};
+
 Plan plan_backward_input(const Problem& p, int64_t threads) {
   const InputCut cut(p, threads);
-  const int64_t rows = cut.most_rows(p) + 1;
-  return {p.samples * cut.rows * cut.chunks, p.group_outputs() * PW + rows * VL + padded(rows)};
+  return {p.samples * cut.rows * cut.chunks, InputScratch(p, cut, nullptr).size};
 }
 
 // Through one filter (j or k): all of `count` positions, channels [channels.from, channels.to) of every group.
-void through_filter(const Input& in, const int32_t* positions, int64_t count, const Span& channels, float* panel,
-                    vf* partial) {
-  const Problem& p = in.p;
+void through_filter(const Problem& p, const Input& in, int64_t sample, const int32_t* positions, int64_t count,
+                    const Span& channels, const InputScratch& scratch, bool rows_are_known) {
   const int64_t w_row = p.depth() * p.taps(), per_sample = p.experts || p.shared_filters ? 0 : p.regions;
-  const float* w_all = p.filters + (in.sample * per_sample + in.filter) * p.filter_size();
-  for (int64_t group = 0; group < p.groups; ++group)
-    for (int64_t tap = 0; tap < p.taps(); ++tap)
+  const int64_t outputs = p.group_outputs();
+  const float* w_all = p.filters + (sample * per_sample + in.filter) * p.filter_size();
+  for (int64_t tap = 0; tap < p.taps(); ++tap) {
+    if (p.taps() > 1 || !rows_are_known) find_rows(p, sample, positions, count, tap, scratch.rows);
+    for (int64_t group = 0; group < p.groups; ++group)
       for (int64_t c = channels.from; c < channels.to; c += PW) {
         const int64_t width = std::min<int64_t>(PW, channels.to - c);
-        const float* w = w_all + group * p.group_outputs() * w_row + c * p.taps() + tap;
+        const float* w = w_all + group * outputs * w_row + c * p.taps() + tap;
         int64_t ldb = w_row;
         if (p.taps() > 1 || width % VL) {  // else the filter itself is such a panel
           ldb = padded(width);
-          pack_inputs(w, p.group_outputs(), w_row, p.taps(), width, panel);
-          w = panel;
+          pack_inputs(w, outputs, w_row, p.taps(), width, scratch.panel);
+          w = scratch.panel;
         }
-        for_tiles(count, [&](int64_t from, int64_t rows) {
-          with_rows(rows, [&]<int R>() {
-            with_vectors(width, [&]<int V>() {
-              input_tile<R, V>(in, positions + from, group * p.group_outputs(), group * p.depth() + c, tap, w, ldb,
-                               width, partial + from);
-            });
+        with_vectors(width, [&]<int V>() {
+          for_tiles<rows_for(V)>(count, [&]<int R>(int64_t from) {
+            input_tile<R, V>(in, scratch.rows + from, group * outputs, outputs, group * p.depth() + c, w, ldb,
+                             static_cast<int>(width), scratch.partial + from);
           });
         });
       }
+  }
 }
 
-void backward_input(const Problem& p, int64_t threads, int64_t task, bool all_regions, float* scratch) {
+void backward_input(const Problem& p, int64_t threads, int64_t task, bool all_regions, float* start) {
   const InputCut cut(p, threads);
+  const InputScratch scratch(p, cut, start);
   const int64_t chunk = task % cut.chunks, piece = task / cut.chunks % cut.rows, sample = task / cut.chunks / cut.rows;
   const Span span(p.positions(), cut.rows, piece);
   const Span panels(ceil_div(p.depth(), PW), cut.chunks, chunk);
   Span channels(0, 1, 0);
   channels.from = panels.from * PW;
   channels.to = std::min(panels.to * PW, p.depth());
-  float* panel = scratch;
-  vf* partial = reinterpret_cast<vf*>(scratch + p.group_outputs() * PW);
-  int32_t* here = reinterpret_cast<int32_t*>(scratch + p.group_outputs() * PW + (cut.most_rows(p) + 1) * VL);
   if (!all_regions && !p.experts) {
     for (int64_t j = 0; j < p.regions; ++j) {
       const Rows rows(p, sample, j, span);
-      const Input in{p, sample, j, false, true, p.taps() > 1};
-      if (rows.count) through_filter(in, rows.positions, rows.count, channels, panel, partial);
+      const Input in{j, nullptr, 0, false, true, p.taps() > 1};
+      if (rows.count) through_filter(p, in, sample, rows.positions, rows.count, channels, scratch, false);
     }
     return;
   }
-  for (int64_t i = 0; i < span.size(); ++i) here[i] = static_cast<int32_t>(span.from + i);
+  for (int64_t i = 0; i < span.size(); ++i) scratch.positions[i] = static_cast<int32_t>(span.from + i);
+  const float* coefficients = p.experts ? p.coefficients + sample * p.regions * p.experts : nullptr;
   const int64_t filters = p.experts ? p.experts : p.regions;
   for (int64_t f = 0; f < filters; ++f) {
-    for (int64_t i = 0; i < span.size(); ++i) partial[i] = vf{};
-    const Input in{p, sample, f, true, false, p.taps() > 1 || (p.experts && f > 0)};
-    through_filter(in, here, span.size(), channels, panel, partial);
+    for (int64_t i = 0; i < span.size(); ++i) scratch.partial[i] = vf{};
+    const Input in{f, coefficients, p.experts, true, false, p.taps() > 1 || (p.experts && f > 0)};
+    through_filter(p, in, sample, scratch.positions, span.size(), channels, scratch, f > 0);
     float* scores = p.scores + ((chunk * p.samples + sample) * filters + f) * p.positions() + span.from;
+    const vf* partial = scratch.partial;
     int64_t i = 0;
     for (; i + 4 <= span.size(); i += 4)
       four_sums(partial[i], partial[i + 1], partial[i + 2], partial[i + 3], scores + i);
@@ -451,9 +506,8 @@ void backward_input(const Problem& p, int64_t threads, int64_t task, bool all_re
 template <int R, int V>
 DRBENCH_INLINE void outer(const Problem& p, const float* g, const float* x, const int32_t* positions, int64_t count,
                           int64_t tap, int width, vf (&acc)[R][V]) {
-  const bool pointwise = p.pointwise();
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = pointwise ? positions[i] : pixel(p, positions[i], tap);
+    const int64_t at = pixel(p, positions[i], tap);
     if (at < 0) continue;
     const float* g_p = g + positions[i] * p.outputs;
     vf row[V];
@@ -511,7 +565,7 @@ void backward_filters_of_regions(const Problem& p, const FilterCut& cut, int64_t
     for (int64_t c = 0; c < p.depth(); c += PW)
       for (int64_t o = tiles.from * MR; o < std::min(tiles.to * MR, p.group_outputs()); o += MR) {
         const int width = static_cast<int>(std::min<int64_t>(PW, p.depth() - c));
-        with_rows(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
+        with_rows<MR>(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
           with_vectors(width, [&]<int V>() {
             vf acc[R][V] = {};
             for (int64_t n = first; n < last; ++n) {
@@ -549,7 +603,7 @@ void backward_experts(const Problem& p, const FilterCut& cut, int64_t task, floa
           const int width = static_cast<int>(std::min<int64_t>(PW, p.depth() - c));
           const float* g = p.grad + n * p.positions() * p.outputs + group * p.group_outputs() + o;
           const float* x = image(p, n) + group * p.depth() + c;
-          with_rows(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
+          with_rows<MR>(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
             for (int64_t j = 0; j < p.regions; ++j) {
               const Rows rows(p, n, j, all);
               with_vectors(width, [&]<int V>() {
@@ -561,19 +615,17 @@ void backward_experts(const Problem& p, const FilterCut& cut, int64_t task, floa
             }
           });
           const int64_t used = std::min<int64_t>(MR, p.group_outputs() - o) * PW;
-          for_tiles(p.experts, [&](int64_t from, int64_t count) {
-            with_rows(count, [&]<int R>() {
-              const float* rows[R];
-              for (int r = 0; r < R; ++r) rows[r] = a + (from + r) * p.regions;
-              for (int64_t at = 0; at < used; at += PW) {
-                vf acc[R][NV];
-                for (int r = 0; r < R; ++r)
-                  for (int v = 0; v < NV; ++v) acc[r][v] = load(sum_tile + (from + r) * TILE + at + v * VL);
-                multiply(rows, p.regions, dw + at, TILE, acc);
-                for (int r = 0; r < R; ++r)
-                  for (int v = 0; v < NV; ++v) store(sum_tile + (from + r) * TILE + at + v * VL, acc[r][v]);
-              }
-            });
+          for_tiles<MR>(p.experts, [&]<int R>(int64_t from) {
+            const float* rows[R];
+            for (int r = 0; r < R; ++r) rows[r] = a + (from + r) * p.regions;
+            for (int64_t at = 0; at < used; at += PW) {
+              vf acc[R][NV];
+              for (int r = 0; r < R; ++r)
+                for (int v = 0; v < NV; ++v) acc[r][v] = load(sum_tile + (from + r) * TILE + at + v * VL);
+              multiply(rows, p.regions, dw + at, TILE, acc);
+              for (int r = 0; r < R; ++r)
+                for (int v = 0; v < NV; ++v) store(sum_tile + (from + r) * TILE + at + v * VL, acc[r][v]);
+            }
           });
         }
   }
@@ -609,20 +661,45 @@ void mix_scores(const Problem& p, int64_t sample, float* mixed) {
 
 // ---- the guide -----------------------------------------------------------------------------------------------------
 
+// VL positions' logits of one position after the other, (VL, m) -> block (m, VL).
+void turn_logits(const float* logits, int64_t regions, float* block) {
+  for (int64_t j = 0; j < regions; j += VL) {
+    const int some = static_cast<int>(std::min<int64_t>(VL, regions - j));
+    if (some == VL) {
+      transpose(logits + j, regions, block + j * VL, VL);
+      continue;
+    }
+    float rows[VL * VL], turned[VL * VL];
+    for (int i = 0; i < VL; ++i) store(rows + i * VL, load_first(logits + i * regions + j, some));
+    transpose(rows, VL, turned, VL);
+    std::memcpy(block + j * VL, turned, sizeof(float) * some * VL);
+  }
+}
+
+constexpr int64_t TURNED = 64;  // regions whose logits are turned in a block on the stack; more are read one by one
+
 // As torch.argmax: ties go to the lowest, NaN is larger than anything.
+vi argmax_of_planes(const float* logits, int64_t regions, int64_t plane) {
+  vf best = load(logits);
+  vi found{};
+  for (int32_t j = 1; j < regions; ++j) {
+    const vf value = load(logits + j * plane);
+    const vi better = ~(value <= best) & (best == best);
+    best = (vf)((better & (vi)value) | (~better & (vi)best));
+    found = (better & j) | (~better & found);
+  }
+  return found;
+}
+
 void argmax(const float* logits, int64_t regions, int64_t positions, int64_t region_stride, int64_t position_stride,
             int32_t* region) {
   int64_t p = 0;
-  if (position_stride == 1)
+  float block[TURNED * VL];
+  if (position_stride == 1 || regions <= TURNED)
     for (; p + VL <= positions; p += VL) {
-      vf best = load(logits + p);
-      vi found{};
-      for (int32_t j = 1; j < regions; ++j) {
-        const vf value = load(logits + j * region_stride + p);
-        const vi better = ~(value <= best) & (best == best);
-        best = (vf)((better & (vi)value) | (~better & (vi)best));
-        found = (better & j) | (~better & found);
-      }
+      if (position_stride != 1) turn_logits(logits + p * position_stride, regions, block);
+      const vi found = position_stride == 1 ? argmax_of_planes(logits + p, regions, region_stride)
+                                            : argmax_of_planes(block, regions, VL);
       std::memcpy(region + p, &found, sizeof found);
     }
   for (; p < positions; ++p) {
@@ -639,14 +716,39 @@ void argmax(const float* logits, int64_t regions, int64_t positions, int64_t reg
   }
 }
 
+// Four stretches of positions are counted and placed side by side: neighbours mostly are of one region, and counting
+// one after the other would wait for the counter each time.
+void sort(const int32_t* region, int64_t regions, int64_t positions, int32_t* order, int32_t* starts) {
+  constexpr int64_t STRETCHES = 4;
+  std::vector<int32_t> counts(STRETCHES * regions);
+  const int64_t length = positions / STRETCHES;  // the last one has the rest
+  const auto each = [&](const auto& f) {
+    for (int64_t i = 0; i < length; ++i)
+      for (int64_t s = 0; s < STRETCHES; ++s) f(s, s * length + i);
+    for (int64_t i = STRETCHES * length; i < positions; ++i) f(STRETCHES - 1, i);
+  };
+  each([&](int64_t s, int64_t i) { ++counts[s * regions + region[i]]; });
+  int32_t total = 0;
+  for (int64_t j = 0; j < regions; ++j) {
+    starts[j] = total;
+    for (int64_t s = 0; s < STRETCHES; ++s) total += std::exchange(counts[s * regions + j], total);
+  }
+  starts[regions] = total;
+  each([&](int64_t s, int64_t i) { order[counts[s * regions + region[i]]++] = static_cast<int32_t>(i); });
+}
+
 void guide_gradient(const Problem& p, int64_t chunks, const float* logits, int64_t region_stride,
                     int64_t position_stride, int64_t sample, int64_t from, int64_t to, float* grad_guide) {
   const int64_t positions = p.positions(), planes = p.regions * positions;
   const float* scores = p.scores + sample * planes;
   float* out = grad_guide + sample * planes;
+  float block[TURNED * VL];
   for (int64_t at = from; at < to; at += VL) {
     const int count = static_cast<int>(std::min<int64_t>(VL, to - at));
+    const bool turned = position_stride != 1 && count == VL && p.regions <= TURNED;
+    if (turned) turn_logits(logits + at * position_stride, p.regions, block);
     const auto logit = [&](int64_t j) {
+      if (turned) return load(block + j * VL);
       const float* l = logits + j * region_stride + at * position_stride;
       if (position_stride == 1) return count == VL ? load(l) : load_first(l, count);
       vf v{};
@@ -708,6 +810,7 @@ const Kernels DRBENCH_NAME(DRBENCH_TABLE) = {DRBENCH_TEXT(DRBENCH_TABLE),
                                              plan_backward_filters,
                                              backward_filters,
                                              mix_scores,
+                                             sort,
                                              argmax,
                                              guide_gradient};
 

@@ -18,10 +18,11 @@ struct Problem {
   const float* input;    // (N, H, W, C)
   const float* filters;  // (N or 1, m, O, C/G, taps), or the experts (K, O, C/G, taps)
   bool shared_filters;   // one set for the batch
+  bool pointwise;        // every position sees the pixel of its own number, and no other
   const float* coefficients;  // (N, m, K), with experts only
   const float* bias;          // (O), or null
   const float* grad;          // (N, P, O)
-  const float* zeros;         // C zeros: what a tap outside the image sees
+  const float* zeros;         // C zeros: what a tap outside the image sees (null where pointwise)
 
   const int32_t* region;  // (N, P): the region of every position
   const int32_t* order;   // (N, P): positions sorted by region, and within one by place
@@ -38,9 +39,6 @@ struct Problem {
   int64_t depth() const { return channels / groups; }          // input channels a filter sees
   int64_t group_outputs() const { return outputs / groups; }
   int64_t filter_size() const { return outputs * depth() * taps(); }
-  bool pointwise() const {  // every position sees the pixel of its own number
-    return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0;
-  }
 };
 
 // How many pieces an op is cut into, and how many floats each thread needs beside its tensors. The pieces write
@@ -71,6 +69,8 @@ struct Kernels {
   // With experts, per sample: (m, P) scores of the regions from those of the experts.
   void (*mix_scores)(const Problem&, int64_t sample, float* mixed);
 
+  // Positions sorted by region, stable, of one sample: see `order` and `starts`.
+  void (*sort)(const int32_t* region, int64_t regions, int64_t positions, int32_t* order, int32_t* starts);
   // Per sample: the region of every position from logits (m, P) or (P, m), and positions sorted by region.
   void (*argmax)(const float* logits, int64_t regions, int64_t positions, int64_t region_stride, int64_t position_stride,
                  int32_t* region);

@@ -28,6 +28,9 @@ constexpr int MR = 6, NV = 4;  // 32 registers: 6 x 4 accumulators, 4 for b
 #endif
 constexpr int PW = NV * VL;  // width of a panel
 
+// Rows of a tile of V vectors: narrow tiles are taller, or the additions of a register would wait for each other.
+constexpr int rows_for(int vectors) { return MR * NV / vectors < 12 ? MR * NV / vectors : 12; }
+
 typedef float vf __attribute__((vector_size(DRBENCH_VECTOR_BYTES)));
 typedef float vfu __attribute__((vector_size(DRBENCH_VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(DRBENCH_VECTOR_BYTES)));
@@ -104,12 +107,49 @@ DRBENCH_INLINE vf pair_sums(vf a, vf b) {
 }
 
 DRBENCH_INLINE void four_sums(vf a, vf b, vf c, vf d, float out[4]) {
-  typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
   const vf lanes = pair_sums(pair_sums(a, b), pair_sums(c, d));
-  const quad* parts = reinterpret_cast<const quad*>(&lanes);
-  quad total = parts[0];
-  for (int i = 1; i < VL / 4; ++i) total += parts[i];
-  *reinterpret_cast<quad*>(out) = total;
+#if DRBENCH_VECTOR_BYTES == 64
+  const __m512 v = (__m512)lanes;
+  _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1)),
+                                _mm_add_ps(_mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3))));
+#elif DRBENCH_VECTOR_BYTES == 32
+  const __m256 v = (__m256)lanes;
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+#else
+  store(out, lanes);
+#endif
+}
+
+// VL x VL floats, rows `from_row` apart, turned into rows `to_row` apart: log2(VL) rounds of interleaving the first half
+// of the rows with the second.
+DRBENCH_INLINE void transpose(const float* from, int64_t from_row, float* to, int64_t to_row) {
+  vf rows[VL], next[VL];
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; ++i) {
+    rows[i] = load(from + i * from_row);
+    __builtin_prefetch(from + (i + VL) * from_row);  // filters come from far, and only once
+  }
+#pragma GCC unroll 4
+  for (int round = 1; round < VL; round *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < VL / 2; ++i) {
+      const vf a = rows[i], b = rows[i + VL / 2];
+#if DRBENCH_VECTOR_BYTES == 64
+      next[2 * i] = DRBENCH_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = DRBENCH_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif DRBENCH_VECTOR_BYTES == 32
+      next[2 * i] = DRBENCH_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+      next[2 * i + 1] = DRBENCH_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+      next[2 * i] = DRBENCH_SHUFFLE(a, b, 0, 4, 1, 5);
+      next[2 * i + 1] = DRBENCH_SHUFFLE(a, b, 2, 6, 3, 7);
+#endif
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; ++i) rows[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; ++i) store(to + i * to_row, rows[i]);
 }
 
 // acc[r][:] += sum_k a[r][k] * b[k * ldb + :]
@@ -136,7 +176,10 @@ DRBENCH_INLINE void dot(const float* const* a, const float* b, int64_t ldb, int6
   for (; d + VL <= count; d += VL) {
     vf row[O];
 #pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) row[o] = load(b + o * ldb + d);
+    for (int o = 0; o < O; ++o) {
+      row[o] = load(b + o * ldb + d);
+      __builtin_prefetch(b + (o + O) * ldb + d);  // the next filters: they come from far, and only once
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const vf x = load(a[r] + d);
