@@ -150,7 +150,7 @@ def run_ops(
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="Of samples, for each way.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="At most so many samples, for each way.")] = None,
     call_seconds: Annotated[
-        float | None, typer.Option("--call-seconds", help="A way is skipped where a call takes longer.")
+        float | None, typer.Option("--call-seconds", help="Other ways than ours are skipped where a call takes longer.")
     ] = None,
     memory_gib: Annotated[
         float | None, typer.Option("--memory-gib", help="A way is skipped where it needs more.")

@@ -80,7 +80,7 @@ def run_ops(
                 counts["skipped"] += len(wanted.ways)
                 continue
             rows = [{**bench.measure(case), "session": 0} for case in cases]
-            found = records(table, [session], rows)
+            found = records(table, [{**session, "rates": bench.rates_found()}], rows)
             store.add_many(run.id, found)
             for record in found:
                 counts["done" if record.status == "done" else "failed"] += 1

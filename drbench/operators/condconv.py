@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import torch
-from timm.layers import CondConv2d as TimmCondConv2d  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from drbench.errors import InputError
@@ -39,6 +38,8 @@ class CondConv2d(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        from timm.layers import CondConv2d as TimmCondConv2d  # type: ignore[attr-defined]  # the other operators need none
+
         super().__init__()
         check_channels(in_channels, out_channels, groups)
         self.geometry = Geometry.of(kernel_size, stride, padding, dilation, padding_mode)

@@ -182,8 +182,8 @@ def test_what_takes_too_much_is_skipped_and_says_so(tmp_path: Path) -> None:
     assert "ratio" in row["ways"]["bmm"]
     assert main(["--json", str(path), "--force", *small, "--call-seconds", "1e-7", "--ways", "bmm"]) == 0
     (row,) = json.loads(path.read_text())["results"]
-    assert row["ways"]["conv"]["skipped"].startswith("over time: a call takes 0.0 s")
-    assert row["limit"]["ratio"] is None
+    assert row["ways"]["bmm"]["skipped"].startswith("over time: a call takes 0.0 s")
+    assert "samples" in row["ways"]["conv"]  # never too slow to be compared with
 
 
 def test_a_way_that_raises_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:

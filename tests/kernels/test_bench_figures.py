@@ -125,11 +125,18 @@ def test_limit_is_the_larger_of_arithmetic_and_traffic() -> None:
     slow_copy = limits.limit(one, Rates(1e15, {1 << 18: 1e9}))
     assert (slow_copy.seconds, slow_copy.bound) == (pytest.approx(653_568e-9), "traffic")
     assert (slow_copy.multiply_adds, slow_copy.bytes) == (madds, size)
+    assert (slow_copy.gemm_rate, slow_copy.copy_rate) == (1e15, 1e9)
 
 
 def test_copy_rate_is_that_of_the_largest_copy_below() -> None:
     rates = Rates(1.0, {100: 4.0, 1000: 3.0, 10_000: 2.0})
     assert [rates.copy_at(size) for size in (1, 100, 999, 1000, 9_999, 1_000_000)] == [4, 4, 4, 3, 3, 2]
+
+
+def test_the_faster_of_two_measurements_counts() -> None:
+    """What else runs on a machine can only slow it down."""
+    first, second = Rates(5.0, {1: 1.0, 2: 9.0}), Rates(4.0, {1: 3.0, 2: 8.0})
+    assert first.best(second) == Rates(5.0, {1: 3.0, 2: 9.0})
 
 
 def test_extra_memory_counts_what_is_held_at_once() -> None:

@@ -14,15 +14,16 @@ object. Times are in seconds, memory in bytes, dates in UTC:
       code            drbench (its version), kernels (a digest of the sources)
       native          the CPU kernels that are loaded: "avx2", "avx512", "neon", or "none: why"
       clock           "wall clock" or "CUDA events"
-      rates           gemm_multiply_adds_per_second; copy_bytes_per_second: {bytes read and written: rate}
+      rates           gemm_multiply_adds_per_second; copy_bytes_per_second: {bytes read and written: rate}; the best
+                      of several times
     results           one for each shape, batch and pass, in the order in which they were measured:
       shape           name, channels, outputs, height, width, kernel, stride, networks
       batch, pass     pass is "forward" (inference) or "forward+backward" (gradients of all arguments)
       session         index into sessions
       finished        when
       regions_present how many of the regions have positions, mean over the samples
-      limit           seconds, multiply_adds, bytes, bound ("arithmetic" or "traffic"), ratio (to conv's time),
-                      share (of it that region_conv2d reaches: limit over its time); see `limits`
+      limit           seconds, multiply_adds, bytes, bound ("arithmetic" or "traffic"), gemm_rate and copy_rate (a
+                      second, those used), ratio (to conv's time), share (limit over region_conv2d's time); see `limits`
       ways            name -> one of
                         seconds (median of samples), samples (seconds per call), calls (in a sample), path,
                         extra_bytes (see `memory`), ratio (absent in a reference): to (conv or nn.Conv2d), median, p25,

@@ -48,7 +48,7 @@ def _run(argv: Sequence[str]) -> int:
             if row is None:
                 row = {**bench.measure(case), "session": len(held["sessions"]) - 1}
                 held["results"].append(row)
-                session["finished"] = row["finished"]
+                session["finished"], session["rates"] = row["finished"], bench.rates_found()
                 if given.json is not None:
                     document.write(given.json, held)
             rows.append(row)

@@ -15,13 +15,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from drbench_kernels.bench.problem import Case
 from drbench_kernels.bench.timing import Call, Clock, Timed, once
 
-GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
+GEMM_SIZES = {"cpu": (256, 768, 1536), "cuda": (8192,)}
+GEMM_SECONDS = 0.05
+"""A larger product is tried only where the smaller one took less: some dtypes are slow on some processors."""
 COPY_SIZES = {"cpu": tuple(1 << power for power in range(18, 30, 2)), "cuda": tuple(1 << p for p in range(22, 33, 2))}
 """Bytes read and written together."""
 
@@ -38,29 +41,40 @@ class Rates:
         below = [measured for measured in self.copy if measured <= size]
         return self.copy[max(below) if below else min(self.copy)]
 
+    def best(self, other: Rates) -> Rates:
+        """The faster of both in each: other work on the machine can only have slowed a measurement down."""
+        return Rates(
+            max(self.gemm, other.gemm), {size: max(rate, other.copy[size]) for size, rate in self.copy.items()}
+        )
+
 
 @dataclass(frozen=True)
 class Limit:
-    """`bound` says which of the two it is: "arithmetic" or "traffic"."""
+    """`bound` says which of the two it is: "arithmetic" or "traffic". Rates are those used, a second."""
 
     seconds: float
     multiply_adds: int
     bytes: int
     bound: str
+    gemm_rate: float
+    copy_rate: float
 
 
 def measure(dtype: torch.dtype, device: torch.device, clock: Clock, seconds: float = 0.5) -> Rates:
-    """The machine's rates: the best of what fits into `seconds` each, at least three."""
-    size = GEMM_SIZE[device.type]
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    """The machine's rates: the best of what fits into `seconds`, at least three calls."""
     with torch.inference_mode():
-        out = torch.empty_like(a)
-        gemm = size**3 / _best(lambda: torch.mm(a, b, out=out), clock, seconds)
+        for size in GEMM_SIZES[device.type]:
+            a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+            out = torch.empty_like(a)
+            product = partial(torch.mm, a, b, out=out)
+            if once(product, clock) > GEMM_SECONDS:
+                break
+        gemm = size**3 / _best(product, clock, seconds)
         copies = {}
         for total in COPY_SIZES[device.type]:
             source = torch.zeros(total // 2, dtype=torch.uint8, device=device)
             target = torch.ones_like(source)
-            copies[total] = total / _best(lambda s=source, t=target: t.copy_(s), clock, seconds / 5)  # type: ignore[misc]
+            copies[total] = total / _best(partial(target.copy_, source), clock, seconds / 5)
     return Rates(gemm, copies)
 
 
@@ -93,5 +107,7 @@ def work(case: Case) -> tuple[int, int]:
 def limit(case: Case, rates: Rates) -> Limit:
     """The least time that the region convolution of a case can take at these rates."""
     madds, traffic = work(case)
-    arithmetic, copying = madds / rates.gemm, traffic / rates.copy_at(traffic)
-    return Limit(max(arithmetic, copying), madds, traffic, "arithmetic" if arithmetic >= copying else "traffic")
+    rate = rates.copy_at(traffic)
+    arithmetic, copying = madds / rates.gemm, traffic / rate
+    bound = "arithmetic" if arithmetic >= copying else "traffic"
+    return Limit(max(arithmetic, copying), madds, traffic, bound, rates.gemm, rate)

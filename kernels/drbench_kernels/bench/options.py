@@ -97,7 +97,12 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="CPU threads")
     add("--max-seconds", type=float, default=0.15, help="of samples for each way of each case")
     add("--rounds", type=int, default=100, help="at most so many samples for each way of each case")
-    add("--call-seconds", type=float, default=2.0, help="a way is skipped where one call takes longer")
+    add(
+        "--call-seconds",
+        type=float,
+        default=1.0,
+        help="bmm, all-and-pick, sort-gemm: skipped where a call takes longer",
+    )
     add("--memory-gib", type=float, help="a way is skipped where it needs more; a quarter of the memory")
     add("--graph", action="store_true", help="on a GPU: time CUDA graphs of several calls")
     add("--flush-l2", action="store_true", help="on a GPU: with an empty L2 cache before every sample")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from drbench_kernels.bench.shapes import Shape
 
+DISTINCT = 1 << 24
+"""Elements of noise that are made, at most; then they repeat."""
 MASKS = ("smooth", "scattered", "constant")
 
 
@@ -104,10 +107,12 @@ class Problem:
         return torch.randn(*size, generator=self._generator)
 
     def _filters(self, *leading: int) -> Tensor:
-        """Their values decide no time: made on the device where they are large."""
+        """Where there are gigabytes of them, those of one sample repeated: no time depends on their values."""
         shape = (*leading, self.shape.outputs, self.shape.channels, self.shape.kernel, self.shape.kernel)
-        values = torch.empty(shape, dtype=self.case.dtype, device=self.case.device)
-        return values.normal_(std=(self.shape.channels * self.shape.kernel**2) ** -0.5)
+        distinct = shape if prod(shape) <= DISTINCT else shape[1:]
+        values = torch.empty(distinct, dtype=self.case.dtype, device=self.case.device)
+        values.normal_(std=(self.shape.channels * self.shape.kernel**2) ** -0.5)
+        return values if distinct == shape else values.expand(shape).clone(memory_format=torch.contiguous_format)
 
     def _pattern(self, channels: int, size: tuple[int, int]) -> Tensor:
         """(N, channels, *size): noise at every eighth position with ramps between; at every position; or one a map."""

@@ -52,12 +52,15 @@ class Prepared:
 @dataclass(frozen=True)
 class Way:
     """`reference`: the way that its ratio is over. `filters`: how many sets of O*C*k*k elements a call needs by itself,
-    and `products` how many outputs; both say beforehand whether it fits into memory."""
+    and `products` how many outputs; both say beforehand whether it fits into memory. `peer`: neither ours nor what
+    ours replaces: skipped where it is slow. `waits`: it waits for the device, so no CUDA graph can be made of it."""
 
     make: Callable[[Problem], Prepared]
     reference: str
     filters: Callable[[Problem], int]
     products: Callable[[Problem], int] = lambda problem: 1
+    peer: bool = False
+    waits: bool = False
 
     def bytes_needed(self, problem: Problem) -> int:
         """About what inputs, output and gradients take; a backward pass holds each of them twice."""
@@ -174,9 +177,9 @@ def _regions(problem: Problem) -> int:
 WAYS: dict[str, Way] = {
     CONV: Way(_conv, CONV, _one),
     CONV_LAYER: Way(_conv_layer, CONV_LAYER, _one),
-    "bmm": Way(_per_sample, CONV, _a_sample),
-    "all-and-pick": Way(_all_and_pick, CONV, _a_region, _regions),
-    "sort-gemm": Way(_sort_gemm, CONV, _a_region),
+    "bmm": Way(_per_sample, CONV, _a_sample, peer=True),
+    "all-and-pick": Way(_all_and_pick, CONV, _a_region, _regions, peer=True),
+    "sort-gemm": Way(_sort_gemm, CONV, _a_region, peer=True, waits=True),
     OURS: Way(_ours, CONV, _a_region),
     "expert_region_conv2d": Way(_ours_by_experts, CONV, _a_region),
 }
