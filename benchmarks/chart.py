@@ -140,7 +140,7 @@ def _legend(ways: Sequence[str], width: float) -> list[str]:
     parts, left, top = [], float(LEFT), 60.0
     for way in [*ways, "limit"]:
         text = NAMES.get(way, "limit of the machine")
-        room = 26 + 6.6 * len(text)
+        room = 30 + 7.4 * len(text)
         if left + room > width - RIGHT:
             left, top = float(LEFT), top + 18
         if way == "limit":
