@@ -16,7 +16,7 @@ from drbench_kernels.geometry import Geometry
 from drbench_kernels.gpu import configs
 from drbench_kernels.gpu.configs import Config, ceil_div
 from drbench_kernels.gpu.forward import expert_forward_kernel, mix_kernel
-from drbench_kernels.gpu.launch import Call, dense, guide_numbers, launch, power_of_two, shape_constants
+from drbench_kernels.gpu.launch import Call, dense, guide_numbers, launch, pack, power_of_two, shape_constants
 from drbench_kernels.gpu.region import (
     filters_backward,
     forward_programs,
@@ -67,16 +67,17 @@ def _path(input: Tensor, experts: Tensor, coefficients: Tensor, guide: Tensor) -
 
 
 def mix(experts: Tensor, coefficients: Tensor) -> Tensor:
-    """Filters (N, m, O, C/g, kh, kw) in the experts' dtype, added up in float32; one launch."""
+    """Filters (N, m, O, C/g, kh, kw) in the experts' dtype, packed, added up in float32; one launch."""
     n, regions, count = coefficients.shape
-    filters = experts.new_empty(n, regions, *experts.shape[1:])
+    _, out, depth, kh, kw = experts.shape
+    filters = experts.new_empty(n, regions, out, kh, kw, depth).movedim(-1, -3)
     size = experts[0].numel()
     rows, config = n * regions, configs.mixing(size)
 
     def programs(config: Config) -> int:
         return ceil_div(rows, config.positions) * ceil_div(size, config.channels)
 
-    arguments = (filters, experts.contiguous(), coefficients.contiguous(), rows)
+    arguments = (filters, pack(experts), coefficients.contiguous(), rows)
     launch(Call(mix_kernel, arguments, {"K": count, "SIZE": size}, config, programs, experts))
     return filters
 
@@ -104,7 +105,7 @@ def by_expert_forward(
     if not output.numel():
         return output
     constants = _constants(input, experts, coefficients, guide, geometry, size) | {"LAST": last}
-    tensors = (output, input, experts.contiguous(), coefficients.contiguous(), guide, bias)
+    tensors = (output, input, pack(experts), coefficients.contiguous(), guide, bias)
     arguments = (*tensors, *guide_numbers(guide), *input.shape[2:], *size)
     config = configs.forward(input.dtype, size[0] * size[1], constants["OG"], constants["CG"])
     launch(Call(expert_forward_kernel, arguments, constants, config, forward_programs(output, geometry), input))
@@ -128,7 +129,7 @@ def by_expert_backward(
     size = (grad.shape[2], grad.shape[3])
     input, last = dense(input)
     grad, grad_last = dense(grad.to(input.dtype), last)
-    experts, weights = experts.contiguous(), coefficients.contiguous()
+    experts, weights = pack(experts), coefficients.contiguous()
     constants = _constants(input, experts, coefficients, guide, geometry, size)
     constants |= {"LAST": last, "GRAD_LAST": grad_last, "EXPERTS": True, "LEARNS": guide_learns}
     grad_input, regions, partial = positions_backward(

@@ -86,7 +86,7 @@ def gather_kernel(
             if not EXPERTS:
                 mine = region == j
             if present(mine):
-                w_j = w + tl.cast(j, tl.int64) * (OG * GROUPS * CG * KH * KW) + tap
+                w_j = w + tl.cast(j, tl.int64) * (OG * GROUPS * CG * KH * KW) + tap * CG
                 product = project_back(
                     grad, w_j, p * y_p, mine, c, y_c, CG, OG, KH * KW, WIDE, BLOCK_P, BLOCK_O, BLOCK_C, PRECISION
                 )

@@ -85,6 +85,16 @@ def dense(tensor: Tensor, last: bool = False) -> tuple[Tensor, bool]:
     return tensor, is_channels_last(tensor)
 
 
+def pack(filters: Tensor) -> Tensor:
+    """The same filters (..., O, C/g, kh, kw), in memory (..., O, kh, kw, C/g); copied only if they are not so already.
+
+    Kernels read filters along channels; a 3x3 filter as it comes has its channels 9 elements apart.
+    """
+    if filters.shape[-2:].numel() == 1:
+        return filters.contiguous()
+    return filters.movedim(-3, -1).contiguous().movedim(-1, -3)
+
+
 def precision(input: Tensor) -> str:
     """'tf32' where torch.backends.cuda.matmul says so for float32 matrix products (off by default), otherwise 'ieee'.
 

@@ -1,7 +1,8 @@
 """Design A, any generator: the filters are at hand, and each position is multiplied with its region's.
 
 Forward is one launch. Backward is two for 1x1 filters (dx with the guide's gradient; the filters' gradient), three for
-larger ones. A strided 1x1 filter first clears dx; a sum that is cut into parts is added up afterwards.
+larger ones. Besides: larger filters are packed first, forward and backward; a strided 1x1 filter first clears dx; a sum
+that is cut into parts is added up afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from drbench_kernels.gpu.backward_guide import pointwise_backward_kernel, score_
 from drbench_kernels.gpu.configs import Config, ceil_div
 from drbench_kernels.gpu.forward import region_forward_kernel
 from drbench_kernels.gpu.gather import gather_kernel
-from drbench_kernels.gpu.launch import Call, dense, guide_numbers, launch, power_of_two, shape_constants
+from drbench_kernels.gpu.launch import Call, dense, guide_numbers, launch, pack, power_of_two, shape_constants
 
 
 def region_forward(input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -35,7 +36,7 @@ def region_forward(input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor |
     if not output.numel():
         return output
     constants = region_constants(input, filters, guide, geometry, size) | {"LAST": last}
-    arguments = (output, input, filters.contiguous(), guide, bias, *guide_numbers(guide), *input.shape[2:], *size)
+    arguments = (output, input, pack(filters), guide, bias, *guide_numbers(guide), *input.shape[2:], *size)
     config = configs.forward(input.dtype, size[0] * size[1], constants["OG"], constants["CG"])
     launch(Call(region_forward_kernel, arguments, constants, config, forward_programs(output, geometry), input))
     return output
@@ -64,7 +65,7 @@ def region_backward(
     size = (grad.shape[2], grad.shape[3])
     input, last = dense(input)
     grad, grad_last = dense(grad.to(input.dtype), last)
-    filters = filters.contiguous()
+    filters = pack(filters)
     constants = region_constants(input, filters, guide, geometry, size)
     constants |= {"LAST": last, "GRAD_LAST": grad_last, "EXPERTS": False, "LEARNS": guide_learns}
     constants |= {"COUNT": constants["M"], "COUNT_PAD": constants["M_PAD"]}
@@ -101,7 +102,7 @@ def positions_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """dx, regions (N, P) int32, and with coefficients the parts (N, tiles, m, K) float32 of their gradient.
 
-    `filters` are the experts where there are coefficients. dF is written to `grad_guide`.
+    `filters`, packed, are the experts where there are coefficients. dF is written to `grad_guide`.
     """
     n, _, height, width = grad.shape
     positions = height * width

@@ -146,15 +146,19 @@ def convolve(
 ):
     """(positions, outputs): the convolution with one filter, as an implicit GEMM over taps and channels.
 
-    `x` points at the sample's and group's first channel, `w` at the filter's first output of the group. A row depends
-    on its own position alone; rows not `seen` come out as 0 (or NaN where the filter holds one: select, do not add).
+    `x` points at the sample's and group's first channel, `w` at the filter's first output of the group, packed as
+    (output, tap, channel) so that both tiles are read along channels. A row depends on its own position alone; rows not
+    `seen` come out as 0 (or NaN where the filter holds one: select, do not add).
     """
     x_c, x_h, x_w = strides(height, width, CG * GROUPS, LAST)
     blocks: tl.constexpr = (CG + BLOCK_C - 1) // BLOCK_C
     acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for step in range(KH * KW * blocks):
-        tap = step // blocks
-        c = (step % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
+        tap = 0
+        c = step * BLOCK_C + tl.arange(0, BLOCK_C)
+        if KH * KW > 1:
+            tap = step // blocks
+            c = (step % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
         if WIDE:
             c = c.to(tl.int64)
         h = row + (tap // KW) * DH
@@ -165,7 +169,7 @@ def convolve(
         x_mask = inside[:, None] & (c < CG)[None, :]
         x_tile = tl.load(x + (h * x_h + v * x_w)[:, None] + (c * x_c)[None, :], mask=x_mask, other=0.0)
         w_mask = (c < CG)[:, None] & (o < OG)[None, :]
-        w_tile = tl.load(w + (c * (KH * KW) + tap)[:, None] + (o * (CG * KH * KW))[None, :], mask=w_mask, other=0.0)
+        w_tile = tl.load(w + (tap * CG + c)[:, None] + (o * (KH * KW * CG))[None, :], mask=w_mask, other=0.0)
         acc = tl.dot(x_tile, w_tile, acc, input_precision=PRECISION)
     return acc
 
@@ -187,7 +191,7 @@ def project_back(
     BLOCK_C: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """(positions, channels) of W^T g for one tap, to which `w` points; `grad` at the group's first output.
+    """(positions, channels) of W^T g for one tap, to which `w` (packed) points; `grad` at the group's first output.
 
     `place` is the offset of each position in `grad`, g_c its channel stride.
     """
@@ -199,6 +203,6 @@ def project_back(
         g_mask = seen[:, None] & (o < OG)[None, :]
         g_tile = tl.load(grad + place[:, None] + (o * g_c)[None, :], mask=g_mask, other=0.0)
         w_mask = (o < OG)[:, None] & (c < CG)[None, :]
-        w_tile = tl.load(w + (o * (CG * TAPS))[:, None] + (c * TAPS)[None, :], mask=w_mask, other=0.0)
+        w_tile = tl.load(w + (o * (TAPS * CG))[:, None] + c[None, :], mask=w_mask, other=0.0)
         acc = tl.dot(g_tile, w_tile, acc, input_precision=PRECISION)
     return acc
