@@ -21,6 +21,7 @@ from typing import Any
 
 import drbench_kernels
 import torch
+from drbench_kernels.layer import expert_layer_madds
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -87,16 +88,23 @@ def count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
 def _executed_formulas() -> dict[Any, Formula]:
     """Operations of ours that do not do what the convention says, depending on the path they take."""
 
-    def expert_region_conv2d(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-        regions = inputs[2].shape[1]
+    def convolution(inputs: Sequence[Any], outputs: Sequence[Any], regions: int) -> int:
         image = inputs[0]
-        return int(
-            drbench_kernels.expert_region_conv2d_executed(
-                outputs[0].shape, inputs[1].shape, regions, image.device.type, image.dtype
-            )
-        )
+        executed = drbench_kernels.expert_region_conv2d_executed
+        return int(executed(outputs[0].shape, inputs[1].shape, regions, image.device.type, image.dtype))
 
-    return {torch.ops.drbench.expert_region_conv2d: expert_region_conv2d}
+    def expert_region_conv2d(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        return convolution(inputs, outputs, inputs[2].shape[1])
+
+    def expert_layer(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        experts, routing, guide = inputs[1].shape, inputs[2].shape, inputs[4].shape
+        _, choices = expert_layer_madds(outputs[0].shape, experts, routing, guide)
+        return convolution(inputs, outputs, guide[0]) + choices
+
+    return {
+        torch.ops.drbench.expert_region_conv2d: expert_region_conv2d,
+        torch.ops.drbench.expert_layer: expert_layer,
+    }
 
 
 def _without_data(model: nn.Module, fake: FakeTensorMode) -> nn.Module:

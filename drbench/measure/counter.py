@@ -58,6 +58,8 @@ def _half_of(flops: Callable[..., int]) -> Formula:
 def formulas() -> dict[Any, Formula]:
     """Operation -> multiply-adds by the convention; read anew each time, since formulas are registered at import."""
     table = {operation: _half_of(flops) for operation, flops in flop_registry.items()}
+    # torch before 2.15 has no count for the CPU's own name of it
+    table.setdefault(aten._scaled_dot_product_flash_attention_for_cpu, table[aten._scaled_dot_product_flash_attention])
     table |= ATEN_OPS_MAPPING
     del table[aten.matmul]  # decomposes into the others; ptflops' formula for it takes no vectors
     return table | {

@@ -12,10 +12,11 @@ import math
 from typing import Any
 
 import torch
+from drbench_kernels import expert_layer
 from torch import Tensor, nn
 
 from drbench.errors import InputError
-from drbench.operators.generators import GENERATORS, INITIALISATIONS
+from drbench.operators.generators import GENERATORS, INITIALISATIONS, ExpertGenerator
 from drbench.operators.geometry import Geometry, Pair, check_channels, pair, whole
 from drbench.operators.guide import GuideConv2d, fit
 
@@ -129,6 +130,8 @@ class DRConv2d(nn.Module):
         if input.dim() == 3:
             return self.forward(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
         self._check(input)
+        if guide is None and self._in_one_go(input):
+            return self._infer(input)
         chosen = self.guide_for(input, guide)
         made = self.generator(input)
         bias = None if self.bias is None else self.bias.to(input.dtype)
@@ -143,6 +146,33 @@ class DRConv2d(nn.Module):
             groups=self.groups,
         )
         return output
+
+    def _in_one_go(self, input: Tensor) -> bool:
+        """Whether one op may do it all: nothing is learnt, narrowed or watched in between, nothing padded before."""
+        generator, guide = self.generator, self.guide
+        if torch.is_grad_enabled() or guide is None or not isinstance(generator, ExpertGenerator):
+            return False
+        steps = (guide, generator, generator.routing)
+        watched = any(step._forward_hooks or step._forward_pre_hooks for step in steps)
+        narrowed = input.dtype != generator.bank.dtype or torch.is_autocast_enabled(input.device.type)
+        return not watched and not narrowed and self.geometry.native and guide.geometry.native
+
+    def _infer(self, input: Tensor) -> Tensor:
+        assert self.guide is not None
+        assert isinstance(self.generator, ExpertGenerator)
+        return expert_layer(
+            input,
+            self.generator.bank.view(self.generator.experts, *self.generator.filter_shape),
+            self.generator.routing.weight,
+            self.generator.routing.bias,
+            self.guide.weight,
+            self.bias,
+            self.geometry.stride,
+            self.geometry.conv_padding,
+            self.geometry.dilation,
+            self.groups,
+            self.guide.geometry.conv_padding,
+        )
 
     def guide_for(self, input: Tensor, guide: Tensor | None = None) -> Tensor:
         """The guide of `input` (N,C,H,W) at the output's size: logits (N,m,H',W') or integer regions (N,H',W')."""

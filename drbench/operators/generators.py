@@ -69,7 +69,7 @@ class ExpertGenerator(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Coefficients (N,m,K) for an input (N,C,H,W), in float32 or wider.
 
-        They start near 1/K: in bfloat16 the differences between regions, and with them the guide's gradient, would drown.
+        They start near 1/K: in bfloat16 the differences between regions, and with them the guide's gradient, drown.
         """
         with full_precision(input.device.type):
             wide = torch.promote_types(self.routing.weight.dtype, torch.float32)

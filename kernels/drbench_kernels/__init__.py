@@ -19,6 +19,7 @@ from torch import Tensor
 from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
 from drbench_kernels.checked import call_key, known, remember
 from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
+from drbench_kernels.layer import expert_layer
 from drbench_kernels.paths import (
     expert_region_conv2d_executed,
     expert_region_conv2d_madds,
@@ -26,6 +27,7 @@ from drbench_kernels.paths import (
 )
 
 __all__ = [
+    "expert_layer",
     "expert_region_conv2d",
     "expert_region_conv2d_executed",
     "expert_region_conv2d_madds",

@@ -19,7 +19,7 @@ from drbench_kernels import by_expert, by_region, native, paths
 from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
 from drbench_kernels.geometry import Geometry, Pair
 
-_LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
+LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
 _SCHEMAS = (
     f"region_conv2d(Tensor input, Tensor filters, Tensor guide, Tensor? bias, {_GEOMETRY}) -> Tensor",
@@ -30,20 +30,26 @@ _SCHEMAS = (
     "expert_region_conv2d_backward(Tensor grad, Tensor input, Tensor experts, Tensor coefficients, Tensor guide,"
     f" {_GEOMETRY}, bool guide_learns) -> (Tensor, Tensor, Tensor, Tensor)",
 )
+
+
+def define(schema: str) -> None:
+    """Define an op, and its twin `_by_torch`: what the native kernel, once loaded, hands back (native/binding.cpp)."""
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    LIBRARY.define(schema.replace("(", "_by_torch(", 1))  # type: ignore[no-untyped-call]
+
+
 for _schema in _SCHEMAS:
-    _LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-    # What the native kernel, once loaded, hands back: see native/binding.cpp.
-    _LIBRARY.define(_schema.replace("(", "_by_torch(", 1))  # type: ignore[no-untyped-call]
+    define(_schema)
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
 
-def _implements(name: str) -> Callable[[Implementation], Implementation]:
+def implements(name: str) -> Callable[[Implementation], Implementation]:
     """Register for every device. (torch.library.custom_op would load torch._dynamo, seconds, in the first call.)"""
 
     def register(function: Implementation) -> Implementation:
         for op in (name, f"{name}_by_torch"):
-            _LIBRARY.impl(op, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+            LIBRARY.impl(op, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         return function
 
     return register
@@ -92,7 +98,7 @@ def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
     return (soft * (scores - (soft * scores).sum(1, keepdim=True))).to(guide.dtype).contiguous()
 
 
-@_implements("region_conv2d")
+@implements("region_conv2d")
 def region_conv2d(
     input: Tensor,
     filters: Tensor,
@@ -115,7 +121,7 @@ def region_conv2d(
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
 
-@_implements("region_conv2d_backward")
+@implements("region_conv2d_backward")
 def region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -145,7 +151,7 @@ def region_conv2d_backward(
     return from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3])), grad_filters, grad_guide
 
 
-@_implements("expert_region_conv2d")
+@implements("expert_region_conv2d")
 def expert_region_conv2d(
     input: Tensor,
     experts: Tensor,
@@ -177,7 +183,7 @@ def expert_region_conv2d(
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
 
-@_implements("expert_region_conv2d_backward")
+@implements("expert_region_conv2d_backward")
 def expert_region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -213,12 +219,12 @@ def _grouped_experts(experts: Tensor, groups: int) -> Tensor:
     return experts.reshape(count, groups, out // groups, -1)
 
 
-@torch.library.register_fake("drbench::region_conv2d", lib=_LIBRARY)
+@torch.library.register_fake("drbench::region_conv2d", lib=LIBRARY)
 def _(input, filters, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
     return _empty_output(input, filters, _geometry(stride, padding, dilation, groups))
 
 
-@torch.library.register_fake("drbench::expert_region_conv2d", lib=_LIBRARY)
+@torch.library.register_fake("drbench::expert_region_conv2d", lib=LIBRARY)
 def _(input, experts, coefficients, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
     return _empty_output(input, experts, _geometry(stride, padding, dilation, groups))
 
@@ -231,7 +237,7 @@ def _fake_guide_gradient(guide: Tensor, guide_learns: bool) -> Tensor:
     return _fake_gradient(guide) if guide_learns else guide.new_empty(0)
 
 
-@torch.library.register_fake("drbench::region_conv2d_backward", lib=_LIBRARY)
+@torch.library.register_fake("drbench::region_conv2d_backward", lib=LIBRARY)
 def _(grad, input, filters, guide, stride, padding, dilation, groups, guide_learns):  # type: ignore[no-untyped-def]
     return (
         empty_like_layout(input, tuple(input.shape)),
@@ -240,7 +246,7 @@ def _(grad, input, filters, guide, stride, padding, dilation, groups, guide_lear
     )
 
 
-@torch.library.register_fake("drbench::expert_region_conv2d_backward", lib=_LIBRARY)
+@torch.library.register_fake("drbench::expert_region_conv2d_backward", lib=LIBRARY)
 def _(  # type: ignore[no-untyped-def]
     grad, input, experts, coefficients, guide, stride, padding, dilation, groups, guide_learns
 ):
@@ -286,7 +292,7 @@ for _name, _tensors in (("region_conv2d", 3), ("expert_region_conv2d", 4)):
         f"drbench::{_name}",
         _backward(getattr(torch.ops.drbench, f"{_name}_backward")),
         setup_context=_remember(_tensors),
-        lib=_LIBRARY,
+        lib=LIBRARY,
     )
 
 
@@ -307,7 +313,7 @@ def _autocast(name: str, device: str, tensors: int) -> None:
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
             return op(*values, _to(bias, dtype), *args[tensors + 1 :])  # type: ignore[no-any-return]
 
-    _LIBRARY.impl(name, cast, f"Autocast{device.upper()}")  # type: ignore[no-untyped-call]
+    LIBRARY.impl(name, cast, f"Autocast{device.upper()}")  # type: ignore[no-untyped-call]
 
 
 def _to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

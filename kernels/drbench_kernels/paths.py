@@ -18,7 +18,7 @@ NATIVE = "native"
 TRITON_REGION, TRITON_EXPERT = "triton-region", "triton-expert"
 """Triton on a GPU: with every region's filter at hand; or through every expert, no filter ever built."""
 BY_REGION, BY_EXPERT = "by-region", "by-expert"
-"""PyTorch alone, anywhere: positions sorted and one GEMM a region; or one GEMM over inputs weighted for every expert."""
+"""PyTorch alone: positions sorted and one GEMM a region; or one GEMM over inputs weighted for every expert."""
 
 NATIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 TRITON_DTYPES = NATIVE_DTYPES
@@ -39,9 +39,7 @@ def region_path(device: str, dtype: torch.dtype) -> str:
     return BY_REGION
 
 
-def expert_path(
-    device: str, dtype: torch.dtype, positions: int, filter_size: int, regions: int, experts: int
-) -> str:
+def expert_path(device: str, dtype: torch.dtype, positions: int, filter_size: int, regions: int, experts: int) -> str:
     """The path of `expert_region_conv2d`.
 
     `filter_size` is O * (C/groups) * kh * kw; `positions` H' * W'.
@@ -52,7 +50,7 @@ def expert_path(
     if path == TRITON_REGION:
         from drbench_kernels.gpu.configs import experts_unmixed
 
-        return TRITON_EXPERT if experts_unmixed(positions, regions, experts) else TRITON_REGION
+        return TRITON_EXPERT if experts_unmixed(positions, regions, experts, dtype) else TRITON_REGION
     return torch_path(positions, filter_size, regions, experts)
 
 

@@ -104,7 +104,9 @@ def arguments(case: Case, seed: int) -> Arguments:
     geometry = (case.stride, case.padding, case.dilation, case.groups)
     size = F.conv2d(x[:1].float(), experts[0].float(), None, *geometry).shape[2:]
     coefficients = torch.rand(case.samples, case.regions, 3)
-    return Arguments(x, filters, experts, coefficients, logits(case, size), torch.randn(case.out).to(case.dtype), geometry)
+    return Arguments(
+        x, filters, experts, coefficients, logits(case, size), torch.randn(case.out).to(case.dtype), geometry
+    )
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -149,9 +151,7 @@ def test_experts_forward_and_backward(seed: int) -> None:
     want = region_conv2d_by_choice(exact[0], mixed, exact[3], exact[4], *given.geometry)  # type: ignore[arg-type]
     grad = torch.randn_like(want).to(case.dtype)
     expected = torch.autograd.grad(want, exact, grad.double())
-    ours = [
-        t.detach().requires_grad_() for t in (given.x, given.experts, given.coefficients, given.guide, given.bias)
-    ]
+    ours = [t.detach().requires_grad_() for t in (given.x, given.experts, given.coefficients, given.guide, given.bias)]
     got = expert_region_conv2d(*ours, *given.geometry)  # type: ignore[arg-type]
     close(got, want, TOLERANCE[case.dtype])
     for a, b in zip(torch.autograd.grad(got, ours, grad)[:4], expected[:4], strict=True):

@@ -105,7 +105,7 @@ def switched_off() -> Iterator[None]:
 def _load(path: str) -> None:
     global _loaded
     try:
-        torch.ops.load_library(path)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except OSError as error:
         _give_up(f"{path} does not load: {' '.join(str(error).split())[:200]}")
         warn_once()

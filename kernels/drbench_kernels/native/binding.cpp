@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/aminmax.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -111,6 +112,7 @@ void run(const Plan& plan, const F& f) {
 struct Work {
   Problem p{};
   Tensor input, filters, coefficients, bias, grad, zeros, logits, lists, scores, shared;
+  int32_t *region = nullptr, *order = nullptr, *starts = nullptr;
   int64_t region_stride = 0, position_stride = 0;  // of the logits
   int64_t threads = at::get_num_threads();
   const Kernels& with = *kernels();
@@ -118,17 +120,30 @@ struct Work {
   Work(const Tensor& input_, const Tensor& filters_, const std::optional<Tensor>& coefficients_, const Tensor& guide,
        const std::optional<Tensor>& bias_, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation,
        int64_t groups)
-      : input(images(input_)), filters(floats(filters_)), coefficients(floats(coefficients_)), bias(floats(bias_)) {
+      : Work(images(input_), floats(filters_), floats(bias_), guide.size(-2), guide.size(-1), stride, padding, dilation,
+             groups) {
+    coefficients = floats(coefficients_);
+    p.regions = filters.size(-5);
+    if (coefficients.defined()) {
+      p.coefficients = coefficients.const_data_ptr<float>();
+      p.regions = coefficients.size(1), p.experts = coefficients.size(2);
+    }
+    p.shared_filters = !p.experts && filters.dim() == 5;
+    make_lists();
+    find_regions(guide);
+    sort();
+  }
+
+  // Without regions, as yet: all tensors are float32, `images_` channels_last.
+  Work(Tensor images_, Tensor filters_, Tensor bias_, int64_t out_height, int64_t out_width, IntArrayRef stride,
+       IntArrayRef padding, IntArrayRef dilation, int64_t groups)
+      : input(std::move(images_)), filters(std::move(filters_)), bias(std::move(bias_)) {
     p.samples = input.size(0), p.channels = input.size(1), p.height = input.size(2), p.width = input.size(3);
     p.outputs = filters.size(-4), p.kernel_h = filters.size(-2), p.kernel_w = filters.size(-1), p.groups = groups;
-    p.out_height = guide.size(-2), p.out_width = guide.size(-1);
+    p.out_height = out_height, p.out_width = out_width;
     p.stride_h = stride[0], p.stride_w = stride[1], p.pad_h = padding[0], p.pad_w = padding[1];
     p.dilation_h = dilation[0], p.dilation_w = dilation[1];
-    p.regions = coefficients.defined() ? coefficients.size(1) : filters.size(-5);
-    p.experts = coefficients.defined() ? coefficients.size(2) : 0;
-    p.shared_filters = !p.experts && filters.dim() == 5;
     p.input = input.const_data_ptr<float>(), p.filters = filters.const_data_ptr<float>();
-    if (coefficients.defined()) p.coefficients = coefficients.const_data_ptr<float>();
     if (bias.defined()) p.bias = bias.const_data_ptr<float>();
     p.pointwise = p.taps() == 1 && !p.pad_h && !p.pad_w && p.stride_h == 1 && p.stride_w == 1;
     if (!p.pointwise) {
@@ -137,16 +152,18 @@ struct Work {
     }
     TORCH_CHECK_VALUE(p.samples * p.positions() <= std::numeric_limits<int32_t>::max(), "input has ",
                       p.samples * p.positions(), " positions: allowed are 2147483647");
-    find_regions(guide);
+  }
+
+  // Regions, order and starts; the kernels look a tile ahead in `order`, which must not lead out of it.
+  void make_lists() {
+    const int64_t all = p.samples * p.positions();
+    lists = at::empty({2 * all + p.samples * (p.regions + 1) + 64}, at::kInt);
+    region = lists.data_ptr<int32_t>(), order = region + all, starts = order + all;
+    p.region = region, p.order = order, p.starts = starts;
   }
 
   void find_regions(const Tensor& guide) {
     const int64_t samples = p.samples, m = p.regions, positions = p.positions();
-    // Regions, order and starts; the kernels look a tile ahead in `order`, which must not lead out of it.
-    lists = at::empty({samples * (2 * positions + m + 1) + 64}, at::kInt);
-    auto *regions = lists.data_ptr<int32_t>(), *order = regions + samples * positions,
-         *starts = order + samples * positions;
-    p.region = regions, p.order = order, p.starts = starts;
     if (guide.scalar_type() == at::kDouble) {  // as float32, close ones could change places
       region_map().copy_(std::get<1>(guide.max(1)).view({samples, positions}));
     } else if (guide.is_floating_point()) {
@@ -157,7 +174,7 @@ struct Work {
         for (int64_t i = from; i < to; ++i) {
           const int64_t n = i / cuts, start = positions * (i % cuts) / cuts, end = positions * (i % cuts + 1) / cuts;
           with.argmax(l + n * m * positions + start * position_stride, m, end - start, region_stride, position_stride,
-                      regions + n * positions + start);
+                      region + n * positions + start);
         }
       });
     } else {
@@ -166,9 +183,13 @@ struct Work {
       TORCH_CHECK_VALUE(low >= 0 && high < m, "guide holds region ", low < 0 ? low : high, ": allowed is 0 to ", m - 1);
       region_map().copy_(guide.reshape({samples, positions}));
     }
-    at::parallel_for(0, samples, 1, [&](int64_t from, int64_t to) {
+  }
+
+  void sort() {
+    at::parallel_for(0, p.samples, 1, [&](int64_t from, int64_t to) {
       for (int64_t n = from; n < to; ++n)
-        with.sort(regions + n * positions, m, positions, order + n * positions, starts + n * (m + 1));
+        with.sort(region + n * p.positions(), p.regions, p.positions(), order + n * p.positions(),
+                  starts + n * (p.regions + 1));
     });
   }
 
@@ -331,6 +352,60 @@ Four expert_region_conv2d_backward(const Tensor& grad, const Tensor& input, cons
   return {dx, work.backward_filters(experts), da, df};
 }
 
+// Guide, pooling, routing and convolution of a whole layer: see drbench_kernels.layer.
+Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& routing, const Tensor& routing_bias,
+                    const Tensor& guide, const std::optional<Tensor>& bias, IntArrayRef stride, IntArrayRef padding,
+                    IntArrayRef dilation, int64_t groups, IntArrayRef guide_padding) {
+  if (!computes(input) || !input.numel() || guide.scalar_type() == at::kDouble)
+    return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                    const std::optional<Tensor>&, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef,
+                    c10::SymInt, c10::SymIntArrayRef>("drbench::expert_layer_by_torch", input, experts, routing,
+                                                      routing_bias, guide, bias, DRBENCH_GEOMETRY,
+                                                      c10::fromIntArrayRefSlow(guide_padding));
+  const auto x = images(input), w = floats(routing), b = floats(routing_bias);
+  const auto size = [&](int64_t axis) {
+    return (input.size(2 + axis) + 2 * padding[axis] - dilation[axis] * (experts.size(3 + axis) - 1) - 1) / stride[axis] +
+           1;
+  };
+  Work work(x, floats(experts), floats(bias), size(0), size(1), stride, padding, dilation, groups);
+  const Work choice(x, floats(guide), Tensor(), size(0), size(1), stride, guide_padding, dilation, 1);
+  auto &p = work.p, q = choice.p;
+  p.regions = guide.size(0), p.experts = experts.size(0);
+  const int64_t positions = p.positions(), pixels = p.height * p.width, cut = 512;
+  const int64_t pieces = (std::max(positions, pixels) + cut - 1) / cut;
+  work.make_lists();
+  const auto numbers = at::arange(positions + 64, at::kInt);  // a tile is looked ahead here too
+  const auto logits = at::empty({p.samples, positions, p.regions}, at::kFloat);
+  const auto panels = at::empty({work.with.guide_panels(q)}, at::kFloat);
+  const auto sums = at::empty({p.samples, pieces, p.channels}, at::kFloat);
+  work.coefficients = at::empty({p.samples, p.regions, p.experts}, at::kFloat);
+  q.output = logits.data_ptr<float>();
+  auto *sum = sums.data_ptr<float>(), *a = work.coefficients.data_ptr<float>();
+  work.with.pack_guide(q, panels.data_ptr<float>());
+  run({p.samples * pieces, 0}, [&](int64_t task, float*) {
+    const int64_t n = task / pieces, i = task % pieces, from = i * cut;
+    const int64_t count = std::min(from + cut, positions) - from;
+    if (count > 0)
+      work.with.guide(q, n, numbers.const_data_ptr<int32_t>() + from, count, panels.const_data_ptr<float>(), work.region);
+    work.with.pool(p, n, std::min(from, pixels), std::min(from + cut, pixels), sum + task * p.channels);
+  });
+  at::parallel_for(0, p.samples, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      float* pooled = sum + n * pieces * p.channels;
+      for (int64_t c = 0; c < p.channels; ++c) {
+        for (int64_t i = 1; i < pieces; ++i) pooled[c] += pooled[i * p.channels + c];
+        pooled[c] /= static_cast<float>(pixels);
+      }
+      const int64_t count = p.regions * p.experts;
+      work.with.coefficients(pooled, p.channels, w.const_data_ptr<float>(), b.const_data_ptr<float>(), count, p.experts,
+                             a + n * count);
+    }
+  });
+  p.coefficients = a;
+  work.sort();
+  return work.forward(input);
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(drbench, CPU, m) {
@@ -338,6 +413,7 @@ TORCH_LIBRARY_IMPL(drbench, CPU, m) {
   m.impl("region_conv2d_backward", &region_conv2d_backward);
   m.impl("expert_region_conv2d", &expert_region_conv2d);
   m.impl("expert_region_conv2d_backward", &expert_region_conv2d_backward);
+  m.impl("expert_layer", &expert_layer);
 }
 
 TORCH_LIBRARY(drbench_native, m) {

@@ -29,7 +29,7 @@ import torch
 SOURCE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
 # Processor family -> table of kernels -> its flags. The order of contraction and the vector width are all that differs.
-TABLES = {
+TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
         "avx2": ("-mavx2", "-mfma", "-DDRBENCH_VECTOR_BYTES=32"),
         "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-DDRBENCH_VECTOR_BYTES=64"),

@@ -77,6 +77,16 @@ struct Kernels {
   // The gradient of the logits from the scores of positions [from, to): F~ (dF~ - sum_k F~_k dF~_k), F~ = softmax(F).
   void (*guide_gradient)(const Problem&, int64_t chunks, const float* logits, int64_t region_stride,
                          int64_t position_stride, int64_t sample, int64_t from, int64_t to, float* grad_guide);
+
+  // What a layer does before it convolves. The Problem is that of the guide's convolution, m its outputs.
+  int64_t (*guide_panels)(const Problem&);  // floats of its packed filters
+  void (*pack_guide)(const Problem&, float* panels);
+  // Logits of consecutive positions into `output`, and their argmax.
+  void (*guide)(const Problem&, int64_t sample, const int32_t* positions, int64_t count, const float* panels,
+                int32_t* region);
+  void (*pool)(const Problem&, int64_t sample, int64_t from, int64_t to, float* sums);
+  void (*coefficients)(const float* pooled, int64_t channels, const float* w, const float* b, int64_t count,
+                       int64_t experts, float* a);
 };
 
 extern const Kernels avx2_kernels, avx512_kernels, neon_kernels;

@@ -1,0 +1,111 @@
+"""A whole layer in one op, for inference: guide, pooling, routing and the convolution with mixed experts.
+
+    coefficients = 2 sigmoid(W mean(x) + b) / K        regions = argmax(guide * x)
+
+One op is one launch on a CPU, where the native kernels go over the input once for guide and pooling together and write
+neither logits nor filters. Elsewhere it is made of the other ops. It has no gradient: layers that train, take their
+steps one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from drbench_kernels import ops, paths
+from drbench_kernels.columns import empty_like_layout
+from drbench_kernels.geometry import Geometry
+
+ops.define(
+    "expert_layer(Tensor input, Tensor experts, Tensor routing, Tensor routing_bias, Tensor guide, Tensor? bias, "
+    "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups, SymInt[] guide_padding) -> Tensor"
+)
+
+
+def expert_layer(
+    input: Tensor,
+    experts: Tensor,
+    routing: Tensor,
+    routing_bias: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    guide_padding: Sequence[int],
+) -> Tensor:
+    """What DRConv2d computes, without gradients; arguments in one dtype, checked by nobody.
+
+    Args:
+        input: (N, C, H, W).
+        experts: (K, O, C/groups, kh, kw).
+        routing, routing_bias: (m*K, C) and (m*K,).
+        guide: (m, C, gh, gw), a convolution with the stride and dilation of the layer, and with `guide_padding`.
+        bias: (O,).
+        stride, padding, dilation, guide_padding: pairs.
+
+    Returns:
+        (N, O, H', W') in the dtype and memory format of `input`.
+    """
+    return _op(  # type: ignore[no-any-return]
+        input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding
+    )
+
+
+@ops.implements("expert_layer")
+def _by_steps(
+    input: Tensor,
+    experts: Tensor,
+    routing: Tensor,
+    routing_bias: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    guide_padding: Sequence[int],
+) -> Tensor:
+    wide = torch.promote_types(input.dtype, torch.float32)
+    pooled = input.mean((2, 3), dtype=wide)
+    scale = 2.0 / experts.shape[0]
+    coefficients = torch.sigmoid(F.linear(pooled, routing.to(wide), routing_bias.to(wide))) * scale
+    coefficients = coefficients.view(input.shape[0], -1, experts.shape[0])
+    logits = F.conv2d(input.to(wide), guide.to(wide), None, stride, guide_padding, dilation)
+    return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
+        input, experts, coefficients, logits, bias, stride, padding, dilation, groups
+    )
+
+
+@torch.library.register_fake("drbench::expert_layer", lib=ops.LIBRARY)
+def _(  # type: ignore[no-untyped-def]
+    input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding
+):
+    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
+    size = geometry.output_size(input.shape[2], input.shape[3], (experts.shape[3], experts.shape[4]))
+    return empty_like_layout(input, (input.shape[0], experts.shape[1], *size))
+
+
+def expert_layer_madds(
+    output_shape: Sequence[int], experts_shape: Sequence[int], routing_shape: Sequence[int], guide_shape: Sequence[int]
+) -> tuple[int, int]:
+    """Multiply-adds by the convention of the convolution with its mixing, and of guide and routing."""
+    n, _, height, width = output_shape
+    convolution = paths.expert_region_conv2d_madds(output_shape, experts_shape, guide_shape[0])
+    return convolution, n * (height * width * prod(guide_shape) + prod(routing_shape))
+
+
+@register_flop_formula(torch.ops.drbench.expert_layer)
+def _flops(  # type: ignore[no-untyped-def]
+    input, experts, routing, routing_bias, guide, *args, out_shape=None, **kwargs
+) -> int:
+    return 2 * sum(expert_layer_madds(out_shape, experts, routing, guide))
+
+
+_op = torch.ops.drbench.expert_layer.default
