@@ -118,7 +118,8 @@ def compile_call(call: Call, target: GPUTarget) -> Any:
                 attributes[(index,)] = [["tt.divisibility", 16]]
     ordered = {name: signature.get(name, "constexpr") for name in names}
     source = ASTSource(call.kernel, ordered, constants, attributes)
-    options = {"num_warps": call.config.warps, "num_stages": call.config.stages}
+    config = call.config_on(target.backend == "hip")
+    options = {"num_warps": config.warps, "num_stages": config.stages}
     return triton.compile(source, target=target, options=options)
 
 

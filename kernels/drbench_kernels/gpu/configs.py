@@ -72,10 +72,17 @@ def forward(dtype: torch.dtype, positions: int, outputs: int, channels: int) -> 
 
 
 def backward(dtype: torch.dtype, positions: int, outputs: int, channels: int) -> Config:
-    """For the kernels that make W^T g, or all the scores of a tile."""
+    """For the kernels that make W^T g."""
     if dtype == torch.float32:
         return _with_warps(block(positions, 64), block(outputs, 16), block(channels, 64), stages=1)
     return _with_warps(block(positions, 64), block(outputs, 64), block(channels, 64), stages=3)
+
+
+def scores(dtype: torch.dtype, positions: int, outputs: int, channels: int) -> Config:
+    """For the kernel that makes the scores of filters larger than 1x1."""
+    if dtype == torch.float32:
+        return Config(block(positions, 64), block(outputs, 32), block(channels, 32), warps=8, stages=1)
+    return backward(dtype, positions, outputs, channels)
 
 
 def _with_warps(positions: int, outputs: int, channels: int, stages: int) -> Config:

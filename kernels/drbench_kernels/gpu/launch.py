@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,6 +48,14 @@ class Call:
                     num_stages=config.stages,
                 )
 
+    def config_on(self, amd: bool) -> Config:
+        """The configuration, on AMD's GPUs without overlapped loads where a filter is larger than 1x1.
+
+        There the masks of several tiles at once need more scalar registers than there are.
+        """
+        larger = self.constants.get("KH", 1) * self.constants.get("KW", 1) > 1
+        return replace(self.config, stages=1) if amd and larger else self.config
+
     def all_constants(self, config: Config) -> dict[str, Any]:
         """Those of the shape, the tile sizes and the arithmetic, as far as the kernel knows them."""
         sizes = {"BLOCK_P": config.positions, "BLOCK_O": config.outputs, "BLOCK_C": config.channels}
@@ -75,7 +83,7 @@ def launch(call: Call) -> None:
     if _recording is not None:
         _recording.append(call)
     else:
-        call.run(tuning.best(call) if tuning.wanted(call.input) else call.config)
+        call.run(tuning.best(call) if tuning.wanted(call.input) else call.config_on(torch.version.hip is not None))
 
 
 def dense(tensor: Tensor, last: bool = False) -> tuple[Tensor, bool]:

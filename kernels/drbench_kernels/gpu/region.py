@@ -106,7 +106,9 @@ def positions_backward(
     """
     n, _, height, width = grad.shape
     positions = height * width
-    config = configs.backward(input.dtype, positions, constants["OG"], constants["CG"])
+    pointwise = is_pointwise((constants["KH"], constants["KW"]), geometry)
+    choose = configs.backward if pointwise else configs.scores
+    config = choose(input.dtype, positions, constants["OG"], constants["CG"])
     tiles = ceil_div(positions, config.positions)
     regions = torch.empty(n, positions, dtype=torch.int32, device=input.device)
     partial = None
@@ -119,7 +121,7 @@ def positions_backward(
     def programs(config: Config) -> int:
         return n * ceil_div(positions, config.positions)
 
-    if is_pointwise((constants["KH"], constants["KW"]), geometry):
+    if pointwise:
         if geometry.stride != (1, 1):
             grad_input.zero_()  # pixels that no output position sees
         arguments = (grad_input, grad_guide, regions, partial, *data)

@@ -34,7 +34,7 @@ def wanted(input: Tensor) -> bool:
 
 def candidates(call: Call) -> list[Config]:
     """The stored configuration first, then its neighbours: half and twice each size, other warps and stages."""
-    base = call.config
+    base = call.config_on(torch.version.hip is not None)
     found = [base]
     for field in ("outputs", "channels") if call.fixed else ("positions", "outputs", "channels"):
         size = getattr(base, field)
@@ -50,7 +50,7 @@ def best(call: Call) -> Config:
     key = (call.kernel.fn.__name__, dtypes, tuple(call.all_constants(call.config).items()), call.input.device)
     if key not in _best:
         if torch.cuda.is_current_stream_capturing():
-            return call.config
+            return call.config_on(torch.version.hip is not None)
         _best[key] = min(candidates(call), key=lambda config: _milliseconds(call, config))
     return _best[key]
 
