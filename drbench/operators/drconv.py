@@ -154,7 +154,9 @@ class DRConv2d(nn.Module):
             return False
         steps = (guide, generator, generator.routing)
         watched = any(step._forward_hooks or step._forward_pre_hooks for step in steps)
-        narrowed = input.dtype != generator.bank.dtype or torch.is_autocast_enabled(input.device.type)
+        device = input.device.type
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        narrowed = autocast or input.dtype != generator.bank.dtype
         return not watched and not narrowed and self.geometry.native and guide.geometry.native
 
     def _infer(self, input: Tensor) -> Tensor:

@@ -8,16 +8,17 @@ one-hot mask its softmax.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from drbench_kernels import by_expert, by_region, native, paths
-from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
-from drbench_kernels.geometry import Geometry, Pair
+from drbench_kernels import by_torch, native, paths
+from drbench_kernels.by_torch import empty_output
+from drbench_kernels.columns import empty_like_layout
+from drbench_kernels.geometry import Geometry
 
 LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
@@ -59,47 +60,21 @@ def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[
     return Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), groups)
 
 
-def _empty_output(input: Tensor, filters: Tensor, geometry: Geometry) -> Tensor:
-    out, kernel = filters.shape[-4], _kernel(filters)
-    size = geometry.output_size(input.shape[2], input.shape[3], kernel)
-    return empty_like_layout(input, (input.shape[0], out, *size))
+def _path_of(input: Tensor) -> Any:
+    """The module that computes for this tensor, with the functions of by_torch: `gpu`, or by_torch itself.
 
-
-def _kernel(filters: Tensor) -> Pair:
-    return filters.shape[-2], filters.shape[-1]
-
-
-def regions_of(guide: Tensor, count: int) -> Tensor:
-    """(N*P,) int64 region of every position: the argmax of the logits (ties: the lowest), or the integers given.
-
-    An integer out of range is refused on a CPU; elsewhere, where looking would stall the device, it is clamped.
+    The native kernels, once loaded, take the CPU's place in the dispatcher and come here only with what they leave.
     """
-    if guide.is_floating_point():
-        return guide.max(1).indices.reshape(-1)  # what argmax gives, ten times sooner on a CPU
-    regions = guide.reshape(-1).to(torch.int64)
-    if regions.device.type == "cpu" and regions.numel():
-        low, high = (int(v) for v in torch.aminmax(regions))
-        if low < 0 or high >= count:
-            raise ValueError(f"guide holds region {low if low < 0 else high}: allowed is 0 to {count - 1}")
-    return regions.clamp(0, count - 1)
-
-
-def _warn_where_native_is_missing(input: Tensor) -> None:
+    path = paths.region_path(input.device.type, input.dtype)
+    if path == paths.TRITON_REGION:
+        return import_module("drbench_kernels.gpu")
     if input.device.type == "cpu" and input.dtype in paths.NATIVE_DTYPES:
         native.warn_once()
-
-
-def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
-    """dF from dF~ (N*P, m) through the softmax that stands in for the mask; in float32 at least."""
-    n, count, height, width = guide.shape
-    precise = torch.promote_types(guide.dtype, torch.float32)
-    soft = guide.to(precise).softmax(1)
-    scores = scores.to(precise).view(n, height, width, count).permute(0, 3, 1, 2)
-    return (soft * (scores - (soft * scores).sum(1, keepdim=True))).to(guide.dtype).contiguous()
+    return by_torch
 
 
 @implements("region_conv2d")
-def region_conv2d(
+def _region_conv2d(
     input: Tensor,
     filters: Tensor,
     guide: Tensor,
@@ -109,20 +84,12 @@ def region_conv2d(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """See drbench_kernels.region_conv2d."""
-    _warn_where_native_is_missing(input)
     geometry = _geometry(stride, padding, dilation, groups)
-    output = _empty_output(input, filters, geometry)
-    grouped = by_region.grouped_filters(filters, groups)
-    regions = regions_of(guide, grouped.shape[1])
-    if output.numel():
-        rows = to_rows(input, _kernel(filters), geometry)
-        output_rows(by_region.forward(rows, grouped, regions), output)
-    return output if bias is None else output.add_(bias.view(-1, 1, 1))
+    return _path_of(input).region_forward(input, filters, guide, bias, geometry)  # type: ignore[no-any-return]
 
 
 @implements("region_conv2d_backward")
-def region_conv2d_backward(
+def _region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
     filters: Tensor,
@@ -133,26 +100,14 @@ def region_conv2d_backward(
     groups: int,
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of input, filters and (where `guide_learns`; else an empty tensor) guide."""
     geometry = _geometry(stride, padding, dilation, groups)
-    kernel = _kernel(filters)
-    grouped = by_region.grouped_filters(filters, groups)
-    regions = regions_of(guide, grouped.shape[1])
-    grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
-    if not grad.numel():
-        return torch.zeros_like(input), torch.zeros_like(filters), grad_guide
-    rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, groups)
-    grad_filters = by_region.backward_filters(rows, grad_out, grouped, regions).reshape(filters.shape).contiguous()
-    if guide_learns:
-        grad_rows, scores = by_region.backward_rows_and_guide(rows, grad_out, grouped, regions)
-        grad_guide = _guide_gradient(guide, scores)
-    else:
-        grad_rows = by_region.backward_rows(grad_out, grouped, regions)
-    return from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3])), grad_filters, grad_guide
+    return _path_of(input).region_backward(  # type: ignore[no-any-return]
+        grad, input, filters, guide, geometry, guide_learns
+    )
 
 
 @implements("expert_region_conv2d")
-def expert_region_conv2d(
+def _expert_region_conv2d(
     input: Tensor,
     experts: Tensor,
     coefficients: Tensor,
@@ -163,28 +118,14 @@ def expert_region_conv2d(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """See drbench_kernels.expert_region_conv2d."""
-    _warn_where_native_is_missing(input)
     geometry = _geometry(stride, padding, dilation, groups)
-    output = _empty_output(input, experts, geometry)
-    count = coefficients.shape[1]
-    regions = regions_of(guide, count)
-    if output.numel():
-        rows = to_rows(input, _kernel(experts), geometry)
-        positions = output.shape[2] * output.shape[3]
-        path = paths.torch_path(positions, prod(experts.shape[1:]), count, experts.shape[0])
-        if path == paths.BY_EXPERT:
-            products = by_expert.forward(rows, _grouped_experts(experts, groups), coefficients, regions)
-        else:
-            mixed = torch.matmul(coefficients, experts.flatten(1).to(coefficients.dtype)).to(experts.dtype)
-            filters = mixed.view(-1, count, *experts.shape[1:])
-            products = by_region.forward(rows, by_region.grouped_filters(filters, groups), regions)
-        output_rows(products, output)
-    return output if bias is None else output.add_(bias.view(-1, 1, 1))
+    return _path_of(input).expert_forward(  # type: ignore[no-any-return]
+        input, experts, coefficients, guide, bias, geometry
+    )
 
 
 @implements("expert_region_conv2d_backward")
-def expert_region_conv2d_backward(
+def _expert_region_conv2d_backward(
     grad: Tensor,
     input: Tensor,
     experts: Tensor,
@@ -196,37 +137,20 @@ def expert_region_conv2d_backward(
     groups: int,
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, experts, coefficients and (where `guide_learns`; else an empty tensor) guide."""
     geometry = _geometry(stride, padding, dilation, groups)
-    kernel = _kernel(experts)
-    regions = regions_of(guide, coefficients.shape[1])
-    grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
-    if not grad.numel():
-        return torch.zeros_like(input), torch.zeros_like(experts), torch.zeros_like(coefficients), grad_guide
-    rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, groups)
-    grad_rows, grad_experts, grad_coefficients, scores = by_expert.backward(
-        rows, grad_out, _grouped_experts(experts, groups), coefficients, regions
+    return _path_of(input).expert_backward(  # type: ignore[no-any-return]
+        grad, input, experts, coefficients, guide, geometry, guide_learns
     )
-    if guide_learns:
-        grad_guide = _guide_gradient(guide, scores)
-    grad_input = from_rows(grad_rows, input, kernel, geometry, (grad.shape[2], grad.shape[3]))
-    return grad_input, grad_experts.reshape(experts.shape).contiguous(), grad_coefficients.contiguous(), grad_guide
-
-
-def _grouped_experts(experts: Tensor, groups: int) -> Tensor:
-    """(K, O, C/g, kh, kw) -> (K, G, O/G, D)."""
-    count, out = experts.shape[:2]
-    return experts.reshape(count, groups, out // groups, -1)
 
 
 @torch.library.register_fake("drbench::region_conv2d", lib=LIBRARY)
 def _(input, filters, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
-    return _empty_output(input, filters, _geometry(stride, padding, dilation, groups))
+    return empty_output(input, filters, _geometry(stride, padding, dilation, groups))
 
 
 @torch.library.register_fake("drbench::expert_region_conv2d", lib=LIBRARY)
 def _(input, experts, coefficients, guide, bias, stride, padding, dilation, groups):  # type: ignore[no-untyped-def]
-    return _empty_output(input, experts, _geometry(stride, padding, dilation, groups))
+    return empty_output(input, experts, _geometry(stride, padding, dilation, groups))
 
 
 def _fake_gradient(tensor: Tensor) -> Tensor:

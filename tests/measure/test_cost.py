@@ -7,6 +7,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from drbench_kernels import native
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -138,8 +139,11 @@ def test_drconv_grouped_as_in_the_design():
 
 @pytest.mark.parametrize(("size", "products"), [(2, 8 * 4), (56, 56 * 56 + 8 * 8)])
 def test_executed_is_that_of_the_path(size, products):
-    """Few places: each through all K experts. Many: mix m filters from K experts, then one filter per place."""
-    layer = OPERATORS["drconv"](48, 48, 1, regions=8, experts=8)
+    """Few places: each through all K experts. Many: mix m filters from K experts, then one filter per place.
+
+    In float64: the native kernels, where they run, always mix.
+    """
+    layer = OPERATORS["drconv"](48, 48, 1, regions=8, experts=8, dtype=torch.float64)
     cost = count(layer, (48, size, size))
     assert cost.executed == products * 48 * 48 + size * size * 48 * 8 + 48 * 8 * 8
     assert cost.madds == (size * size + 64) * 48 * 48 + size * size * 48 * 8 + 48 * 8 * 8
@@ -157,6 +161,13 @@ def test_worked_example(where, where_args, millions):
         assert round(cost.params / 1e6, 2) == 2.29
         parts = {part: round(madds / 1e6, 2) for part, madds in cost.parts.items()}
         assert (parts["mixing"], parts["guide"], parts["routing"]) == (7.37, 2.15, 0.11)
+
+
+@pytest.mark.skipif(not native.ready(), reason="no native kernels")
+@pytest.mark.parametrize("size", [2, 56])
+def test_the_native_kernels_execute_what_the_convention_counts(size):
+    cost = count(OPERATORS["drconv"](48, 48, 1, regions=8, experts=8), (48, size, size))
+    assert cost.executed == cost.madds
 
 
 def test_columns_sum_to_the_totals():

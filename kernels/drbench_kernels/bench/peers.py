@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from drbench_kernels import ops
+from drbench_kernels import by_torch
+from drbench_kernels.geometry import Geometry
 
 
 def per_sample(input: Tensor, filters: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
@@ -78,13 +79,12 @@ class _SortGemm(torch.autograd.Function):
         ctx: Any, input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor, stride: int, padding: int
     ) -> Tensor:
         ctx.save_for_backward(input, filters, guide)
-        ctx.geometry = ((stride, stride), (padding, padding), (1, 1), 1)
-        return ops.region_conv2d(input, filters, guide, bias, *ctx.geometry)
+        ctx.geometry = Geometry((stride, stride), (padding, padding), (1, 1), 1)
+        return by_torch.region_forward(input, filters, guide, bias, ctx.geometry)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         input, filters, guide = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.geometry
-        gradients = ops.region_conv2d_backward(grad, input, filters, guide, stride, padding, dilation, groups, True)
+        gradients = by_torch.region_backward(grad, input, filters, guide, ctx.geometry, True)
         return *gradients, grad.sum((0, 2, 3)), None, None
