@@ -49,12 +49,12 @@ class Call:
                 )
 
     def config_on(self, amd: bool) -> Config:
-        """The configuration, on AMD's GPUs without overlapped loads where a filter is larger than 1x1.
+        """The configuration; for a filter larger than 1x1, on AMD's GPUs eight warps and no overlapped loads.
 
-        There the masks of several tiles at once need more scalar registers than there are.
+        Otherwise the masks of the tiles need more scalar registers than there are.
         """
         larger = self.constants.get("KH", 1) * self.constants.get("KW", 1) > 1
-        return replace(self.config, stages=1) if amd and larger else self.config
+        return replace(self.config, warps=8, stages=1) if amd and larger else self.config
 
     def all_constants(self, config: Config) -> dict[str, Any]:
         """Those of the shape, the tile sizes and the arithmetic, as far as the kernel knows them."""
