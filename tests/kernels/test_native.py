@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
-from drbench_kernels import expert_region_conv2d, native, region_conv2d
+from drbench_kernels import expert_layer, expert_region_conv2d, native, region_conv2d
 from drbench_kernels.reference import region_conv2d_by_choice
 from torch import Tensor
 from torch.nn import functional as F
@@ -156,3 +158,112 @@ def test_experts_forward_and_backward(seed: int) -> None:
     close(got, want, TOLERANCE[case.dtype])
     for a, b in zip(torch.autograd.grad(got, ours, grad)[:4], expected[:4], strict=True):
         close(a, b, TOLERANCE[case.dtype])
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Three threads, though tests run on one otherwise: pieces are then cut smaller, and end in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("seed", range(2000, 2030))
+def test_threads_agree_with_float64_and_runs_with_each_other_bit_by_bit(seed: int) -> None:
+    case = random_case(seed)
+    given = arguments(case, seed)
+    tensors = (given.x, given.experts, given.coefficients, given.guide, given.bias)
+    exact = [wide(t) for t in tensors]
+    mixed = torch.einsum("nmk,k...->nm...", exact[2], exact[1])
+    want = region_conv2d_by_choice(exact[0], mixed, exact[3], exact[4], *given.geometry)  # type: ignore[arg-type]
+    grad = torch.randn_like(want).to(case.dtype)
+    expected = torch.autograd.grad(want, exact, grad.double())
+    runs = []
+    for _ in range(2):
+        ours = [t.detach().requires_grad_() for t in tensors]
+        got = expert_region_conv2d(*ours, *given.geometry)  # type: ignore[arg-type]
+        runs.append((got.detach(), *torch.autograd.grad(got, ours, grad)))
+        close(got, want, TOLERANCE[case.dtype])
+        for a, b in zip(runs[-1][1:5], expected[:4], strict=True):
+            close(a, b, TOLERANCE[case.dtype])
+        leaves = [t.detach().requires_grad_() for t in (given.x, given.filters, given.guide)]
+        y = region_conv2d(*leaves, None, *given.geometry)  # type: ignore[arg-type]
+        runs[-1] = (*runs[-1], y.detach(), *torch.autograd.grad(y, leaves, grad))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_pixel_reaches_only_the_positions_that_see_it(bad: float, kernel: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 24, 9, 9).contiguous(memory_format=torch.channels_last)
+    filters, guide = torch.randn(2, 4, 24, 24, kernel, kernel), torch.randn(2, 4, 9, 9)
+    clean = region_conv2d(x, filters, guide, padding=kernel // 2)
+    x[1, 5, 4, 4] = bad
+    got = region_conv2d(x, filters, guide, padding=kernel // 2)
+    sees = torch.zeros(2, 9, 9, dtype=torch.bool)
+    reach = kernel // 2
+    sees[1, 4 - reach : 5 + reach, 4 - reach : 5 + reach] = True
+    assert torch.equal(~torch.isfinite(got).all(1), sees)
+    assert torch.equal(got.permute(0, 2, 3, 1)[~sees], clean.permute(0, 2, 3, 1)[~sees])
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_bad_filter_reaches_only_its_region(kernel: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 20, 7, 7, requires_grad=True)
+    filters, guide = torch.randn(2, 4, 21, 20, kernel, kernel), torch.randn(2, 4, 7, 7)
+    filters[0, 2, -1] = float("nan")  # the last of its filter's rows: what follows in memory is another region's
+    filters.requires_grad_()
+    y = region_conv2d(x, filters, guide, padding=kernel // 2)
+    hit = guide.argmax(1) == 2
+    hit[1] = False
+    assert torch.equal(torch.isnan(y).any(1), hit)
+    got = torch.autograd.grad(y.nan_to_num().sum(), (x, filters))
+    assert torch.isfinite(got[1]).all()  # dW sums over g and x, which are clean
+    fixed = region_conv2d(x, filters, guide.argmax(1), padding=kernel // 2)
+    dx = torch.autograd.grad(fixed, x, torch.ones_like(fixed))[0]
+    reached = F.conv_transpose2d(hit.float()[:, None], torch.ones(1, 1, kernel, kernel), padding=kernel // 2)[:, 0] > 0
+    assert torch.equal(torch.isnan(dx).any(1), reached)
+
+
+def test_filters_beyond_two_to_the_31_elements(tmp_path: Path) -> None:
+    # A file with a hole: 8.6 GB of filters of which only the last region's, 256 KiB, are ever touched.
+    regions, width = 2**15 + 1, 256
+    path = tmp_path / "filters"
+    with path.open("wb") as file:
+        file.truncate(4 * regions * width * width)
+    filters = torch.from_file(str(path), shared=True, size=regions * width * width)
+    filters = filters.view(1, regions, width, width, 1, 1)
+    torch.manual_seed(0)
+    last = torch.randn(width, width, 1, 1)
+    filters[0, -1] = last
+    x = torch.randn(1, width, 2, 2)
+    y = region_conv2d(x, filters, torch.full((1, 2, 2), regions - 1))
+    close(y, F.conv2d(x.double(), last.double()), TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("kernel", "stride", "guide_kernel"), [(1, 1, 1), (1, 2, 1), (3, 1, 3), (3, 2, 1), (1, 1, 3)])
+def test_a_layer_in_one_op_is_the_layer_in_steps(
+    layout: torch.memory_format, kernel: int, stride: int, guide_kernel: int
+) -> None:
+    torch.manual_seed(0)
+    n, c, o, m, k = 2, 24, 58, 5, 3
+    x = torch.randn(n, c, 13, 11).contiguous(memory_format=layout)
+    experts, routing = torch.randn(k, o, c, kernel, kernel), torch.randn(m * k, c)
+    routing_bias, guide, bias = torch.randn(m * k), torch.randn(m, c, guide_kernel, guide_kernel), torch.randn(o)
+    windows = ((stride, stride), (kernel // 2, kernel // 2), (1, 1), 1)
+    got = expert_layer(x, experts, routing, routing_bias, guide, bias, *windows, (guide_kernel // 2,) * 2)
+    wide_ = [t.double() for t in (x, experts, routing, routing_bias, guide, bias)]
+    coefficients = torch.sigmoid(F.linear(wide_[0].mean((2, 3)), wide_[2], wide_[3])) * 2 / k
+    logits = F.conv2d(wide_[0], wide_[4], None, stride, guide_kernel // 2)
+    filters = torch.einsum("nmk,k...->nm...", coefficients.view(n, m, k), wide_[1])
+    want = region_conv2d_by_choice(wide_[0], filters, logits, wide_[5], *windows)
+    best, second = logits.topk(2, 1).values.unbind(1)
+    clear = best - second > 1e-4  # float32 may decide the others otherwise
+    assert float(clear.float().mean()) > 0.99
+    close(got.permute(0, 2, 3, 1)[clear], want.permute(0, 2, 3, 1)[clear], TOLERANCE[torch.float32])
+    assert got.stride() == F.conv2d(x, experts[0], None, stride, kernel // 2).contiguous(memory_format=layout).stride()

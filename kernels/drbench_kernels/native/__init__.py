@@ -12,16 +12,37 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from drbench_kernels.native.build import BuildError, build, library
+from drbench_kernels.native.build import BuildError, build, hindrance, library
 
-__all__ = ["ensure", "kernels", "on_import", "ready", "switched_off", "warn_once", "why_not"]
+__all__ = [
+    "BuildError",
+    "SettingError",
+    "build",
+    "ensure",
+    "kernels",
+    "loaded",
+    "on_import",
+    "ready",
+    "switched_off",
+    "warn_once",
+    "why_not",
+]
 
-_loaded = False
-_reason = "not built; `drbench kernels build` does it in about 20 seconds, DRBENCH_NATIVE=build when importing"
+WISHES = ("auto", "build", "off")
+_NOT_BUILT = "not built; `drbench kernels build` does it in about 20 seconds, DRBENCH_NATIVE=build when importing"
+_loaded: Path | None = None
+_reason = ""
 _warned = False
+
+
+class SettingError(ValueError):
+    """DRBENCH_NATIVE is something else than WISHES. A command that meets it leaves with this code."""
+
+    exit_code = 2
 
 
 def _wish() -> str:
@@ -30,7 +51,12 @@ def _wish() -> str:
 
 def ready() -> bool:
     """Whether region convolutions on the CPU run natively."""
-    return _loaded and kernels() != "none"
+    return _loaded is not None and kernels() != "none"
+
+
+def loaded() -> Path | None:
+    """The library that was loaded; it may be for another processor than this one (see `ready`)."""
+    return _loaded
 
 
 def kernels() -> str:
@@ -39,54 +65,66 @@ def kernels() -> str:
 
 
 def why_not() -> str:
-    """Why the native kernels are not ready, in one line; "" where they are."""
+    """Why the native kernels are not ready, and how to mend it, in one line; "" where they are."""
     if not _loaded:
-        return _reason
+        return _reason or hindrance() or _NOT_BUILT
     return "" if ready() else f"this processor has neither AVX2 nor NEON ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def ensure(say: Callable[[str], object] | None = None) -> bool:
     """Build what is not built, and load it: before timed work, never in the middle. False, after one warning, if not.
 
-    `say` gets a line where this takes a while; stderr by default.
+    `say` gets a line where this takes a while, and the warning; without it they go to stderr and to `warnings`.
     """
     if _loaded or _wish() == "off":
         return ready()
+    tell = say or _to_stderr
     try:
-        _load(str(library(exact=True) or build(say or _to_stderr)))
+        found = library(exact=True)
+        if not _load(found or build(tell)) and found:
+            _load(build(tell, force=True))  # whole, and yet not for this machine: it came from elsewhere
     except BuildError as error:
-        found = library()
-        if found is None:
+        _give_up(str(error))
+        try:
+            other = library()
+        except BuildError:
+            other = None
+        if other is None or not _load(other):
             _give_up(str(error))
-            warn_once()
-        else:
-            _load(str(found))
+    warn_once(say)
     return ready()
 
 
 def on_import() -> None:
     """What importing does: load a library that is there; build one only where DRBENCH_NATIVE=build asks for it."""
     wish = _wish()
-    if wish not in ("auto", "build", "off"):
-        raise ValueError(f"DRBENCH_NATIVE is {wish!r}: allowed are auto, build and off")
+    if wish not in WISHES:
+        raise SettingError(f"DRBENCH_NATIVE is {wish!r}: allowed are {', '.join(WISHES)}")
     if wish == "off":
         _give_up("switched off by DRBENCH_NATIVE=off")
     elif wish == "build":
         ensure()
-    elif (found := library()) is not None:
-        _load(str(found))
+    else:
+        try:
+            found = library()
+        except BuildError as error:
+            _give_up(str(error))
+        else:
+            if found is not None:
+                _load(found)
 
 
-def warn_once() -> None:
-    """Say that the slower path runs, and why; silent where somebody asked for it."""
+def warn_once(say: Callable[[str], object] | None = None) -> None:
+    """Say that the slower path runs, why, and how to mend it; silent where somebody asked for it."""
     global _warned
     if _warned or ready() or _wish() == "off":
         return
     _warned = True
-    warnings.warn(
-        f"region convolutions on the CPU take the PyTorch path, 2 to 10 times slower: native kernels {why_not()}",
-        stacklevel=2,
-    )
+    text = f"region convolutions on the CPU take the PyTorch path, 2 to 10 times slower: native kernels: {why_not()}"
+    if say is None:
+        warnings.warn(text, stacklevel=2)
+    else:
+        say(f"warning: {text}")
 
 
 @contextmanager
@@ -102,15 +140,16 @@ def switched_off() -> Iterator[None]:
         torch.ops.drbench_native.use(before)
 
 
-def _load(path: str) -> None:
+def _load(path: Path) -> bool:
     global _loaded
     try:
-        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except OSError as error:
-        _give_up(f"{path} does not load: {' '.join(str(error).split())[:200]}")
-        warn_once()
-        return
-    _loaded = True
+        why = " ".join(str(error.__cause__ or error).split())[:200]
+        _give_up(f"{path} does not load: {why}; `drbench kernels build --force` builds it anew")
+        return False
+    _loaded = path
+    return True
 
 
 def _give_up(reason: str) -> None:

@@ -2,6 +2,7 @@
 //
 // float32 is computed as it is; bfloat16 and float16 in float32, rounded once at the end. Anything else (float64), and
 // everything while `drbench_native::use(False)` holds, goes to the ops of the same names with `_by_torch` behind.
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
@@ -78,9 +79,14 @@ Tensor with_huge_pages(Tensor made) {
   return made;
 }
 
-Tensor empty_images(const Tensor& like, IntArrayRef size, bool zeros) {
+// Memory of torch's allocator, past the dispatcher: an op needs some, and small ones take microseconds altogether.
+Tensor empty(IntArrayRef size, at::ScalarType type = at::kFloat) {
+  return at::detail::empty_cpu(size, type, std::nullopt, std::nullopt, std::nullopt, std::nullopt);
+}
+
+Tensor empty_images(IntArrayRef size, bool zeros) {
   auto made = with_huge_pages(
-      at::empty(size, like.options().dtype(at::kFloat).memory_format(at::MemoryFormat::ChannelsLast)));
+      at::detail::empty_cpu(size, at::kFloat, std::nullopt, std::nullopt, std::nullopt, at::MemoryFormat::ChannelsLast));
   return zeros ? made.zero_() : made;
 }
 
@@ -98,7 +104,7 @@ template <typename F>
 void run(const Plan& plan, const F& f) {
   const int64_t threads = std::min<int64_t>(plan.tasks, at::get_num_threads());
   const int64_t size = (plan.scratch + 63) / 64 * 64;
-  const auto scratch = at::empty({threads * size + 16}, at::kFloat);
+  const auto scratch = empty({threads * size + 16});
   auto* start = scratch.data_ptr<float>();
   start += (64 - reinterpret_cast<uintptr_t>(start) % 64) % 64 / sizeof(float);
   std::atomic<int64_t> next{0};
@@ -157,7 +163,7 @@ struct Work {
   // Regions, order and starts; the kernels look a tile ahead in `order`, which must not lead out of it.
   void make_lists() {
     const int64_t all = p.samples * p.positions();
-    lists = at::empty({2 * all + p.samples * (p.regions + 1) + 64}, at::kInt);
+    lists = empty({2 * all + p.samples * (p.regions + 1) + 64}, at::kInt);
     region = lists.data_ptr<int32_t>(), order = region + all, starts = order + all;
     p.region = region, p.order = order, p.starts = starts;
   }
@@ -207,11 +213,11 @@ struct Work {
   }
 
   Tensor forward(const Tensor& like) {
-    auto y = empty_images(input, {p.samples, p.outputs, p.out_height, p.out_width}, false);
+    auto y = empty_images({p.samples, p.outputs, p.out_height, p.out_width}, false);
     p.output = y.data_ptr<float>();
     float* prepared = nullptr;
     if (const int64_t pieces = with.prepare_pieces(p)) {
-      shared = at::empty({with.shared_scratch(p)}, at::kFloat);
+      shared = empty({with.shared_scratch(p)});
       prepared = shared.data_ptr<float>();
       run({pieces, 0}, [&](int64_t piece, float*) { with.prepare_forward(p, piece, prepared); });
     }
@@ -228,9 +234,9 @@ struct Work {
   // dx; and the scores, in one chunk, where all regions (or experts) are gone through.
   Tensor backward_input(const Tensor& like, bool all_regions) {
     const int64_t chunks = with.score_chunks(p, threads), filters_ = p.experts ? p.experts : p.regions;
-    auto dx = empty_images(input, input.sizes(), !p.pointwise);
+    auto dx = empty_images(input.sizes(), !p.pointwise);
     p.grad_input = dx.data_ptr<float>();
-    scores = at::empty({all_regions || p.experts ? chunks : 0, p.samples, filters_, p.positions()}, at::kFloat);
+    scores = empty({all_regions || p.experts ? chunks : 0, p.samples, filters_, p.positions()});
     p.scores = scores.data_ptr<float>();
     run(with.plan_backward_input(p, threads),
         [&](int64_t task, float* scratch) { with.backward_input(p, threads, task, all_regions, scratch); });
@@ -240,7 +246,7 @@ struct Work {
   }
 
   Tensor backward_filters(const Tensor& like) {
-    auto dw = with_huge_pages(at::empty(filters.sizes(), at::kFloat));
+    auto dw = with_huge_pages(empty(filters.sizes()));
     p.grad_filters = dw.data_ptr<float>();
     run(with.plan_backward_filters(p, threads),
         [&](int64_t task, float* scratch) { with.backward_filters(p, threads, task, scratch); });
@@ -249,7 +255,7 @@ struct Work {
 
   // dA[n, j, k] = the sum of expert k's scores over the positions of region j.
   Tensor backward_coefficients(const Tensor& like) const {
-    const auto da = at::empty(coefficients.sizes(), at::kFloat);
+    const auto da = empty(coefficients.sizes());
     auto* out = da.data_ptr<float>();
     const int64_t m = p.regions, experts = p.experts, positions = p.positions();
     at::parallel_for(0, p.samples * m, 1, [&](int64_t from, int64_t to) {
@@ -270,7 +276,7 @@ struct Work {
   // dF from the scores of all regions.
   Tensor backward_guide(const Tensor& guide) {
     if (p.experts) {
-      const auto mixed = at::empty({p.samples, p.regions, p.positions()}, at::kFloat);
+      const auto mixed = empty({p.samples, p.regions, p.positions()});
       auto* into = mixed.data_ptr<float>();
       at::parallel_for(0, p.samples, 1, [&](int64_t from, int64_t to) {
         for (int64_t n = from; n < to; ++n) with.mix_scores(p, n, into);
@@ -279,7 +285,7 @@ struct Work {
       p.scores = scores.data_ptr<float>();
     }
     if (!logits.defined()) look_at(guide);
-    const auto df = at::empty(guide.sizes(), at::kFloat);
+    const auto df = empty(guide.sizes());
     const auto* l = logits.const_data_ptr<float>();
     auto* out = df.data_ptr<float>();
     const int64_t positions = p.positions(), cuts = (positions + 1023) / 1024, step = 1024;
@@ -375,10 +381,10 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
   const int64_t pieces = (std::max(positions, pixels) + cut - 1) / cut;
   work.make_lists();
   const auto numbers = at::arange(positions + 64, at::kInt);  // a tile is looked ahead here too
-  const auto logits = at::empty({p.samples, positions, p.regions}, at::kFloat);
-  const auto panels = at::empty({work.with.guide_panels(q)}, at::kFloat);
-  const auto sums = at::empty({p.samples, pieces, p.channels}, at::kFloat);
-  work.coefficients = at::empty({p.samples, p.regions, p.experts}, at::kFloat);
+  const auto logits = empty({p.samples, positions, p.regions});
+  const auto panels = empty({work.with.guide_panels(q)});
+  const auto sums = empty({p.samples, pieces, p.channels});
+  work.coefficients = empty({p.samples, p.regions, p.experts});
   q.output = logits.data_ptr<float>();
   auto *sum = sums.data_ptr<float>(), *a = work.coefficients.data_ptr<float>();
   work.with.pack_guide(q, panels.data_ptr<float>());

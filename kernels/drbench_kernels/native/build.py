@@ -5,7 +5,7 @@ run is decided when it is loaded. So a library built into an image works on any 
 
     $DRBENCH_KERNELS_DIR or $XDG_CACHE_HOME/drbench/kernels or ~/.cache/drbench/kernels
         KEY/                 digest of the sources, the flags, torch and the processor family
-            COMPILER.so      digest of the compiler; renamed into place when it is whole
+            COMPILER.so      digest of the compiler; renamed into place when it is whole, and ignored where it is not
             build.log        what the compiler said, last time
             lock             held by flock, which the kernel gives back when its owner dies
 """
@@ -16,6 +16,7 @@ import hashlib
 import os
 import platform
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -56,13 +57,25 @@ def family() -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
+def hindrance() -> str:
+    """Why nothing can be built here, in one line; "" where it can."""
+    if family() not in TABLES:
+        return f"no native kernels for {platform.machine()}: there are some for {', '.join(TABLES)}"
+    if compiler() is None:
+        return "no C++ compiler found: install g++ (GCC 10 or newer) or clang++, or set CXX"
+    return ""
+
+
 def root() -> Path:
-    """Where libraries are kept, for all versions."""
+    """Where libraries are kept, for all versions. BuildError where there is no such place."""
     given = os.environ.get("DRBENCH_KERNELS_DIR")
     if given:
         return Path(given)
     cached = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cached) if cached else Path.home() / ".cache") / "drbench" / "kernels"
+    try:
+        return (Path(cached) if cached else Path.home() / ".cache") / "drbench" / "kernels"
+    except RuntimeError as error:  # a container's user without a home
+        raise BuildError("no home directory to keep the library in: set DRBENCH_KERNELS_DIR") from error
 
 
 @cache
@@ -87,35 +100,57 @@ def compiler() -> Compiler | None:
 def library(exact: bool = False) -> Path | None:
     """The library for this torch: of this compiler, or (unless `exact`) of any other that was there to build it."""
     place, mine = root() / key(), compiler()
-    if mine is not None and (place / f"{mine.digest}.so").is_file():
+    if mine is not None and whole(place / f"{mine.digest}.so"):
         return place / f"{mine.digest}.so"
     if exact and mine is not None:
         return None
-    built = sorted(place.glob("*.so")) if place.is_dir() else []
-    return built[0] if built else None
+    return next((path for path in sorted(place.glob("*.so")) if whole(path)), None)
+
+
+def whole(path: Path) -> bool:
+    """Whether all of a library is there. Loading a file that was cut short (a full disk, a lost power supply) is not an
+    error but the end of the process: its missing pages are mapped, and touched.
+    """
+    try:
+        with path.open("rb") as file:
+            header, size = file.read(64), os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    if header[:6] != b"\x7fELF\x02\x01":  # 64 bits, little-endian; on macOS: something else
+        return size > 0 and platform.system() == "Darwin"
+    if len(header) < 64:
+        return False
+    (sections,), (each, count) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<HH", header, 58)
+    return bool(size >= sections + each * count)  # the table of sections is what comes last
 
 
 def build(say: Callable[[str], object], *, force: bool = False) -> Path:
     """The library, built if it is not there; other processes wait for the one that builds. BuildError in one line."""
-    place, mine = root() / key(), compiler()
-    if family() not in TABLES:
-        raise BuildError(f"no native kernels for {platform.machine()}: there are some for {', '.join(TABLES)}")
-    if mine is None:
-        raise BuildError("no C++ compiler found: install g++ (GCC 10 or newer) or clang++, or set CXX")
+    why, mine = hindrance(), compiler()
+    if why or mine is None:
+        raise BuildError(why)
+    place = root() / key()
     target = place / f"{mine.digest}.so"
     try:
         place.mkdir(parents=True, exist_ok=True)
         with _locked(place / "lock", say):
-            if force or not target.is_file():
+            if force or not whole(target):
+                _sweep(place)
                 _build(mine, place, target, say)
+                _sweep(place)
     except OSError as error:
-        raise BuildError(f"{error.filename or place}: {error.strerror}") from error
+        raise BuildError(f"{error.filename or place}: {error.strerror or error}") from error
     return target
 
 
+def _sweep(place: Path) -> None:
+    """Remove what killed owners left; their compilers may live a little longer and write there, hence once more."""
+    for left in place.glob("build-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _build(mine: Compiler, place: Path, target: Path, say: Callable[[str], object]) -> None:
-    for left in place.glob("build-*"):  # of an owner that was killed: the lock is ours now
-        shutil.rmtree(left, ignore_errors=True)
     say(f"building the native CPU kernels with {mine.path} into {place} (once; about 20 seconds)")
     with tempfile.TemporaryDirectory(prefix="build-", dir=place) as folder:
         made = Path(folder)
@@ -133,9 +168,11 @@ def _build(mine: Compiler, place: Path, target: Path, say: Callable[[str], objec
         undefined = ("-undefined", "dynamic_lookup") if platform.system() == "Darwin" else ()
         objects = [str(made / f"{name}.o") for name in steps]
         libraries = [f"-L{torch_root / 'lib'}", "-ltorch_cpu", "-lc10"]
-        whole = made / "whole.so"
-        _compile({"link": [mine.path, "-shared", *undefined, *objects, *libraries, "-o", str(whole)]}, place)
-        os.replace(whole, target)
+        linked = made / "linked.so"
+        _compile({"link": [mine.path, "-shared", *undefined, *objects, *libraries, "-o", str(linked)]}, place)
+        with linked.open("rb") as file:
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
+        os.replace(linked, target)
 
 
 def _compile(steps: dict[str, Sequence[str]], place: Path) -> None:

@@ -16,6 +16,7 @@ namespace drbench {
 namespace {
 
 constexpr int64_t ROWS = 1024;  // positions of one region in one piece of forward
+constexpr int64_t CACHED = 48 << 10;  // floats of packed filters that stay in the second-level cache
 constexpr int64_t BLOCK = 64;   // positions in one piece of backward: their g stays in the second-level cache
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -23,7 +24,7 @@ int64_t padded(int64_t width) { return ceil_div(width, VL) * VL; }
 
 // How many pieces to cut something into so that `others` times as many keep all threads busy.
 int64_t pieces(int64_t others, int64_t most, int64_t threads) {
-  return std::clamp<int64_t>(ceil_div(threads > 1 ? 6 * threads : 1, others), 1, most);
+  return std::clamp<int64_t>(ceil_div(threads > 1 ? 3 * threads : 1, others), 1, most);
 }
 
 // [from, to) of piece `index` of `count`, as even as can be.
@@ -332,11 +333,17 @@ void forward(const Problem& p, int64_t threads, int64_t task, const float* share
                  y + o_from);
     return;
   }
-  for (int64_t o = o_from; o < o_to; o += PW) {
-    const int64_t width = std::min<int64_t>(PW, o_to - o);
-    pack_outputs(w + o * w_row, p.depth(), p.taps(), width, scratch);
-    forward_panel(p, x, rows.positions, rows.count, scratch, bias ? bias + o : nullptr, width, y + o);
-  }
+  // Panels that fit the second-level cache are packed once, and the rows go through all of them a block at a time, so
+  // that their outputs are written whole. Larger filters go by one panel at a time, through which all rows go.
+  const bool fits = panel_size(p) * panels.size() <= CACHED;
+  const int64_t block = fits ? 16 * MR : rows.count;
+  for (int64_t start = 0; start < rows.count; start += block)
+    for (int64_t o = o_from; o < o_to; o += PW) {
+      const int64_t width = std::min<int64_t>(PW, o_to - o), count = std::min(block, rows.count - start);
+      float* panel = fits ? scratch + (o - o_from) / PW * panel_size(p) : scratch;
+      if (start == 0) pack_outputs(w + o * w_row, p.depth(), p.taps(), width, panel);
+      forward_panel(p, x, rows.positions + start, count, panel, bias ? bias + o : nullptr, width, y + o);
+    }
 }
 
 // ---- gradients of input and guide ----------------------------------------------------------------------------------
