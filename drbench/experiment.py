@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,10 +20,11 @@ from torch import nn
 from drbench import identity, models
 from drbench.data import Splits, open_data
 from drbench.errors import DrbenchError, InputError
-from drbench.measure import cost, latency
+from drbench.measure import cost, kernels, latency
 from drbench.models.files import variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
+from drbench.operators import OPERATORS, DRConv2d
 from drbench.published import published
 from drbench.records import PLAIN, DataSettings, Event, Experiment, LatencySettings, Measurement, Record, Variant
 from drbench.statistics import paired_ratios
@@ -31,6 +33,8 @@ from drbench.train import evaluate, fit
 OnEvent = Callable[[Event], None]
 STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
 """What published multiply-adds and parameters are for."""
+AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
+"""Training precision -> dtype of the convolutions; else float32."""
 
 
 def now() -> str:
@@ -106,8 +110,6 @@ def run(
 
 def check(experiments: Sequence[Experiment]) -> None:
     """InputError for any name that does not exist, or data that cannot be opened, before any work is done."""
-    from drbench.operators import OPERATORS
-
     for variant in {identity.variant_hash(v): v for experiment in experiments for v in experiment.variants}.values():
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
         if variant.operator != PLAIN:
@@ -125,6 +127,33 @@ def check(experiments: Sequence[Experiment]) -> None:
                     f"data set {name!r} has inputs {splits.input_shape} and {len(splits.classes)} classes, the suite "
                     f"wants {variant.input_shape} and {variant.num_classes}: leave input_shape and num_classes out"
                 )
+
+
+def build_kernels(experiments: Iterable[Experiment], say: Callable[[str], object]) -> None:
+    """Build the native kernels where one of these will time or train region operators on the CPU; `say` gets a line."""
+    for experiment in experiments:
+        if experiment.stage != "cost" and any(map(_of_regions, experiment.variants)):
+            with suppress(InputError):  # no such device here: that is for its records to say
+                kernels.build_first(_device_of(experiment), say)
+
+
+def _of_regions(variant: Variant) -> bool:
+    if variant.operator == PLAIN:
+        return False
+    found = resolve_name("operator", variant.operator, OPERATORS)
+    return isinstance(found, type) and issubclass(found, DRConv2d)
+
+
+def _device_of(experiment: Experiment) -> torch.device:
+    asked = experiment.latency or experiment.train
+    return latency.device_of(LatencySettings(device=asked.device if asked else "auto"))
+
+
+def _kernels(model: nn.Module, device: torch.device, dtype: str) -> dict[str, str]:
+    """What computed the region convolutions, for the record; nothing where the network has none."""
+    if not any(isinstance(module, DRConv2d) for module in model.modules()):
+        return {}
+    return {"kernels": kernels.in_words(device, getattr(torch, dtype))}
 
 
 def of_weights(experiment: Experiment, weights: str) -> Experiment:
@@ -220,10 +249,10 @@ def _timed(
     for size in settings.batch_sizes if ready else ():
         calls = {key: _call(model, _input(job.variant, size, settings, device)) for key, (job, model) in ready.items()}
         times = latency.measure(calls, settings)
-        about = {**context, "batch_size": size}
         for key, samples in times.items():
+            job, model = ready[key]
+            about = {**context, "batch_size": size, **_kernels(model, device, settings.dtype)}
             found[key].append(Measurement("latency", median(samples), "s", "lower", "", samples, about))
-            job, _ = ready[key]
             plain = bases.get(_network(job.variant, job.experiment))
             if plain is not None and key != plain:
                 ratios = paired_ratios(samples, times[plain])
@@ -277,8 +306,9 @@ def _train(job: Job, workdir: Path, resume: bool, on_event: OnEvent) -> Record:
     models.save_model(
         weights, model, job.variant, classes=splits.classes, preprocessing=splits.preprocessing, extra=extra
     )
+    dtype = AUTOCAST.get(experiment.train.precision, "float32")
     return job.record(
-        settings=about,
+        settings={**about, **_kernels(model, _device_of(experiment), dtype)},
         measurements=result.measurements,
         epochs=result.epochs,
         ranks=result.ranks,
@@ -291,8 +321,14 @@ def _evaluate(job: Job) -> Record:
     experiment, splits = job.experiment, _opened(job.experiment)
     assert experiment.eval_weights is not None
     assert experiment.train is not None
-    measurements, ranks = evaluate(models.load_model(experiment.eval_weights), splits, experiment.train)
-    about = {"data_digest": splits.digest, "synthetic": splits.synthetic, "classes": len(splits.classes)}
+    model = models.load_model(experiment.eval_weights)
+    measurements, ranks = evaluate(model, splits, experiment.train)
+    about: dict[str, Any] = {
+        "data_digest": splits.digest,
+        "synthetic": splits.synthetic,
+        "classes": len(splits.classes),
+        **_kernels(model, _device_of(experiment), AUTOCAST.get(experiment.train.precision, "float32")),
+    }
     extra = models.read_header(experiment.eval_weights).get("extra", {})
     about["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
     return job.record(

@@ -75,6 +75,7 @@ def run_suite(
     counts = {"done": 0, "failed": 0, "skipped": 0}
     status = "failed"
     try:
+        _build_kernels(work, skip, on_event)
         for record in _records(suite, work, files / run.id, skip, counts, on_event):
             store.add(run.id, record)
             counts["done" if record.status == "done" else "failed"] += 1
@@ -119,6 +120,14 @@ def references(suite: Suite) -> tuple[Published, ...]:
         for row in published()
         if row.model in names and any(fnmatchcase(f"{row.model}/{row.operator}", glob) for glob in suite.references)
     )
+
+
+def _build_kernels(work: Sequence[Experiment], skip: Set[str], on_event: OnEvent) -> None:
+    """Before anything is timed or trained, and only for what is not done yet."""
+    from drbench import experiment
+
+    todo = (one for one in work if not all(experiment_key(one, variant) in skip for variant in one.variants))
+    experiment.build_kernels(todo, lambda text: on_event(Event("note", text)))
 
 
 def _begin(suite: Suite, store: Store, command: str) -> Run:

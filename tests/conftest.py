@@ -15,4 +15,4 @@ def pytest_sessionstart() -> None:
     """Before collection: tests/kernels/test_native.py asks then whether there are native kernels."""
     from drbench_kernels import native
 
-    native.ensure()
+    native.ensure(print)  # without a compiler the tests of the PyTorch path still run

@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain("interrupted", INTERRUPTED)
         if hasattr(error, "format_message"):  # typer's usage errors, wherever its releases keep their classes
             return complain(f"{error.format_message()} (drbench --help shows how)", USAGE)
+        if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own
+            return complain(str(error), code)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return complain(f"the disk is full: {error.filename or 'no space left'}", FAILED)
         return complain(f"{type(error).__name__}: {error}. This is drbench's own fault; {_report(error)}", INTERNAL)

@@ -103,6 +103,8 @@ def _title(record: Record) -> str:
 def _show_record(page: Page, record: Record, layers: bool, width: int) -> None:
     page.text("")
     page.text(f"{_title(record)}: {record.status}", "bold" if record.status == "done" else "bold red")
+    if "kernels" in record.settings:
+        page.text(f"  region convolutions: {record.settings['kernels']}")
     if record.measurements:
         page.lines(_measurements(record.measurements, width))
     if layers and record.layers:

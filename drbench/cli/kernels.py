@@ -1,0 +1,75 @@
+"""`drbench kernels`: the native CPU kernels, built ahead (for an image, a CI cache), and what runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from drbench.cli import options as o
+from drbench.errors import FailedError
+
+app = typer.Typer(no_args_is_help=True, help="Build the native CPU kernels, or see what runs here.")
+
+
+@app.callback()
+def _kernels() -> None:
+    pass
+
+
+@app.command("build")
+def build(
+    force: Annotated[bool, typer.Option("--force", help="Even where they are built already.")] = False,
+) -> None:
+    """Build the native CPU kernels with the C++ compiler at hand; prints the library's path."""
+    from drbench_kernels.native import BuildError
+    from drbench_kernels.native import build as build_library
+
+    try:
+        print(build_library(lambda text: print(text, file=sys.stderr, flush=True), force=force))
+    except BuildError as error:
+        raise FailedError(str(error)) from error
+
+
+@app.command("status")
+def status(as_json: o.Json = False) -> None:
+    """Which kernels region convolutions take on this machine, and if not the native ones, why."""
+    found = _status()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    if why := found.pop("why_not"):
+        found["kernels"] += f": {why}"
+    for dtype, path in found.pop("paths").items():
+        found[f"cpu {dtype}"] = path
+    for name, value in found.items():
+        print(f"{name:12} {value or 'none'}")
+
+
+def _status() -> dict[str, Any]:
+    """All that is shown; "" for what is not there. `paths`: dtype -> what a region convolution on the CPU takes."""
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    import torch
+    from drbench_kernels import native, paths
+    from drbench_kernels.native.build import compiler, family, library, root
+
+    try:
+        cache, built = str(root()), native.loaded() or library()
+    except native.BuildError as error:
+        cache, built = str(error), None
+    mine = compiler()
+    return {
+        "processor": family(),
+        "kernels": native.kernels() if native.ready() else "none",
+        "why_not": native.why_not(),
+        "compiler": mine.path if mine else "",
+        "library": str(built or ""),
+        "cache": cache,
+        "triton": version("triton") if find_spec("triton") else "",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "paths": {str(t).removeprefix("torch."): paths.region_path("cpu", t) for t in (torch.float32, torch.bfloat16)},
+    }
