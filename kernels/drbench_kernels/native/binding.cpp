@@ -65,9 +65,11 @@ bool is_channels_last(const Tensor& tensor) {
   return tensor.is_contiguous(at::MemoryFormat::ChannelsLast) && !tensor.is_contiguous();
 }
 
-// Large results are new memory each time, and touching it page by page takes longer than filling it: ask for pages of
-// 2 MiB. Smaller ones the allocator keeps and hands out again.
-Tensor with_huge_pages(Tensor made) {
+// Memory of torch's allocator, past the dispatcher: an op needs some, and small ones take microseconds altogether.
+// Large ones are new memory each time, and touching it page by page takes longer than filling it: ask for pages of 2 MiB.
+Tensor empty(IntArrayRef size, at::ScalarType type = at::kFloat,
+             std::optional<at::MemoryFormat> format = std::nullopt) {
+  auto made = at::detail::empty_cpu(size, type, std::nullopt, std::nullopt, std::nullopt, format);
 #if defined(__linux__)
   constexpr uintptr_t PAGE = 2 << 20;
   if (made.nbytes() >= 8 * PAGE) {
@@ -79,14 +81,8 @@ Tensor with_huge_pages(Tensor made) {
   return made;
 }
 
-// Memory of torch's allocator, past the dispatcher: an op needs some, and small ones take microseconds altogether.
-Tensor empty(IntArrayRef size, at::ScalarType type = at::kFloat) {
-  return at::detail::empty_cpu(size, type, std::nullopt, std::nullopt, std::nullopt, std::nullopt);
-}
-
 Tensor empty_images(IntArrayRef size, bool zeros) {
-  auto made = with_huge_pages(
-      at::detail::empty_cpu(size, at::kFloat, std::nullopt, std::nullopt, std::nullopt, at::MemoryFormat::ChannelsLast));
+  auto made = empty(size, at::kFloat, at::MemoryFormat::ChannelsLast);
   return zeros ? made.zero_() : made;
 }
 
@@ -117,7 +113,7 @@ void run(const Plan& plan, const F& f) {
 // A Problem, and the tensors that its pointers look into.
 struct Work {
   Problem p{};
-  Tensor input, filters, coefficients, bias, grad, zeros, logits, lists, scores, shared;
+  Tensor input, filters, coefficients, bias, grad, zeros, pixels, logits, lists, scores, shared;
   int32_t *region = nullptr, *order = nullptr, *starts = nullptr;
   int64_t region_stride = 0, position_stride = 0;  // of the logits
   int64_t threads = at::get_num_threads();
@@ -155,6 +151,11 @@ struct Work {
     if (!p.pointwise) {
       zeros = at::zeros({p.channels}, at::kFloat);
       p.zeros = zeros.const_data_ptr<float>();
+      TORCH_CHECK_VALUE(p.height * p.width <= std::numeric_limits<int32_t>::max(), "input has ", p.height * p.width,
+                        " pixels an image: allowed are 2147483647");
+      pixels = empty({p.taps(), p.positions()}, at::kInt);
+      p.pixels = pixels.const_data_ptr<int32_t>();
+      with.find_pixels(p, pixels.data_ptr<int32_t>());
     }
     TORCH_CHECK_VALUE(p.samples * p.positions() <= std::numeric_limits<int32_t>::max(), "input has ",
                       p.samples * p.positions(), " positions: allowed are 2147483647");
@@ -246,7 +247,7 @@ struct Work {
   }
 
   Tensor backward_filters(const Tensor& like) {
-    auto dw = with_huge_pages(empty(filters.sizes()));
+    auto dw = empty(filters.sizes());
     p.grad_filters = dw.data_ptr<float>();
     run(with.plan_backward_filters(p, threads),
         [&](int64_t task, float* scratch) { with.backward_filters(p, threads, task, scratch); });

@@ -64,11 +64,19 @@ DRBENCH_INLINE void for_tiles(int64_t count, const F& f) {
 
 // The pixel that a position's filter sees at a tap; -1 outside the image.
 DRBENCH_INLINE int64_t pixel(const Problem& p, int64_t position, int64_t tap) {
-  if (p.pointwise) return position;
-  const int64_t row = position / p.out_width * p.stride_h - p.pad_h + tap / p.kernel_w * p.dilation_h;
-  const int64_t column = position % p.out_width * p.stride_w - p.pad_w + tap % p.kernel_w * p.dilation_w;
-  const bool inside = row >= 0 && row < p.height && column >= 0 && column < p.width;
-  return inside ? row * p.width + column : -1;
+  return p.pointwise ? position : p.pixels[tap * p.positions() + position];
+}
+
+void find_pixels(const Problem& p, int32_t* pixels) {
+  for (int64_t i = 0; i < p.kernel_h; ++i)
+    for (int64_t j = 0; j < p.kernel_w; ++j)
+      for (int64_t row = 0; row < p.out_height; ++row)
+        for (int64_t column = 0; column < p.out_width; ++column) {
+          const int64_t y = row * p.stride_h - p.pad_h + i * p.dilation_h;
+          const int64_t x = column * p.stride_w - p.pad_w + j * p.dilation_w;
+          const bool inside = y >= 0 && y < p.height && x >= 0 && x < p.width;
+          *pixels++ = inside ? static_cast<int32_t>(y * p.width + x) : -1;
+        }
 }
 
 const float* image(const Problem& p, int64_t sample) { return p.input + sample * p.height * p.width * p.channels; }
@@ -76,10 +84,16 @@ const float* image(const Problem& p, int64_t sample) { return p.input + sample *
 // Filters w (O, C, taps) of `width` outputs -> panel [tap][c][padded(width)], zeros behind.
 void pack_outputs(const float* w, int64_t depth, int64_t taps, int64_t width, float* panel) {
   const int64_t w_row = depth * taps, columns = padded(width);
-  if (taps == 1 && width % VL == 0 && depth >= VL) {
+  if (width % VL == 0 && w_row >= VL) {
     for (int64_t o = 0; o < width; o += VL)
-      for (int64_t c = 0; c < depth; c = c == depth - VL ? depth : std::min(c + VL, depth - VL))  // the last overlaps
-        transpose(w + o * depth + c, depth, panel + c * columns + o, columns);
+      for (int64_t d = 0; d < w_row; d = d == w_row - VL ? w_row : std::min(d + VL, w_row - VL)) {  // the last overlaps
+        int64_t c = d / taps, tap = d % taps;
+        transpose(w + o * w_row + d, w_row, [&](int) {
+          float* to = panel + (tap * depth + c) * columns + o;
+          if (++tap == taps) tap = 0, ++c;
+          return to;
+        });
+      }
     return;
   }
   for (int64_t tap = 0; tap < taps; ++tap)
@@ -452,26 +466,39 @@ void through_filter(const Problem& p, const Input& in, int64_t sample, const int
   const int64_t w_row = p.depth() * p.taps(), per_sample = p.experts || p.shared_filters ? 0 : p.regions;
   const int64_t outputs = p.group_outputs();
   const float* w_all = p.filters + (sample * per_sample + in.filter) * p.filter_size();
-  for (int64_t tap = 0; tap < p.taps(); ++tap) {
+  const auto panel = [&](int64_t tap, int64_t group, int64_t c) {
+    const int64_t width = std::min<int64_t>(PW, channels.to - c);
+    const float* w = w_all + group * outputs * w_row + c * p.taps() + tap;
+    int64_t ldb = w_row;
+    if (p.taps() > 1 || width % VL) {  // else the filter itself is such a panel
+      ldb = padded(width);
+      pack_inputs(w, outputs, w_row, p.taps(), width, scratch.panel);
+      w = scratch.panel;
+    }
+    with_vectors(width, [&]<int V>() {
+      for_tiles<rows_for(V)>(count, [&]<int R>(int64_t from) {
+        input_tile<R, V>(in, scratch.rows + from, group * outputs, outputs, group * p.depth() + c, w, ldb,
+                         static_cast<int>(width), scratch.partial + from);
+      });
+    });
+  };
+  const auto look = [&](int64_t tap) {
     if (p.taps() > 1 || !rows_are_known) find_rows(p, sample, positions, count, tap, scratch.rows);
-    for (int64_t group = 0; group < p.groups; ++group)
-      for (int64_t c = channels.from; c < channels.to; c += PW) {
-        const int64_t width = std::min<int64_t>(PW, channels.to - c);
-        const float* w = w_all + group * outputs * w_row + c * p.taps() + tap;
-        int64_t ldb = w_row;
-        if (p.taps() > 1 || width % VL) {  // else the filter itself is such a panel
-          ldb = padded(width);
-          pack_inputs(w, outputs, w_row, p.taps(), width, scratch.panel);
-          w = scratch.panel;
-        }
-        with_vectors(width, [&]<int V>() {
-          for_tiles<rows_for(V)>(count, [&]<int R>(int64_t from) {
-            input_tile<R, V>(in, scratch.rows + from, group * outputs, outputs, group * p.depth() + c, w, ldb,
-                             static_cast<int>(width), scratch.partial + from);
-          });
-        });
-      }
+  };
+  if (p.filter_size() <= CACHED) {
+    for (int64_t tap = 0; tap < p.taps(); ++tap) {
+      look(tap);
+      for (int64_t group = 0; group < p.groups; ++group)
+        for (int64_t c = channels.from; c < channels.to; c += PW) panel(tap, group, c);
+    }
+    return;
   }
+  for (int64_t group = 0; group < p.groups; ++group)  // all taps of some channels lie side by side: read them once
+    for (int64_t c = channels.from; c < channels.to; c += PW)
+      for (int64_t tap = 0; tap < p.taps(); ++tap) {
+        if (p.taps() > 1 || (group == 0 && c == channels.from)) look(tap);
+        panel(tap, group, c);
+      }
 }
 
 void backward_input(const Problem& p, int64_t threads, int64_t task, bool all_regions, float* start) {
@@ -568,9 +595,9 @@ void backward_filters_of_regions(const Problem& p, const FilterCut& cut, int64_t
   const int64_t w_row = p.depth() * p.taps();
   const Span tiles(ceil_div(p.group_outputs(), MR), cut.o_chunks, o_chunk), all(p.positions(), 1, 0);
   float* dw = p.grad_filters + (sample * p.regions + region) * p.filter_size() + group * p.group_outputs() * w_row;
-  for (int64_t tap = 0; tap < p.taps(); ++tap)
-    for (int64_t c = 0; c < p.depth(); c += PW)
-      for (int64_t o = tiles.from * MR; o < std::min(tiles.to * MR, p.group_outputs()); o += MR) {
+  for (int64_t c = 0; c < p.depth(); c += PW)
+    for (int64_t o = tiles.from * MR; o < std::min(tiles.to * MR, p.group_outputs()); o += MR)
+      for (int64_t tap = 0; tap < p.taps(); ++tap) {
         const int width = static_cast<int>(std::min<int64_t>(PW, p.depth() - c));
         with_rows<MR>(std::min<int64_t>(MR, p.group_outputs() - o), [&]<int R>() {
           with_vectors(width, [&]<int V>() {
@@ -673,12 +700,12 @@ void turn_logits(const float* logits, int64_t regions, float* block) {
   for (int64_t j = 0; j < regions; j += VL) {
     const int some = static_cast<int>(std::min<int64_t>(VL, regions - j));
     if (some == VL) {
-      transpose(logits + j, regions, block + j * VL, VL);
+      transpose(logits + j, regions, [&](int i) { return block + (j + i) * VL; });
       continue;
     }
     float rows[VL * VL], turned[VL * VL];
     for (int i = 0; i < VL; ++i) store(rows + i * VL, load_first(logits + i * regions + j, some));
-    transpose(rows, VL, turned, VL);
+    transpose(rows, VL, [&](int i) { return turned + i * VL; });
     std::memcpy(block + j * VL, turned, sizeof(float) * some * VL);
   }
 }
@@ -868,6 +895,7 @@ void coefficients(const float* pooled, int64_t channels, const float* w, const f
 #define DRBENCH_NAME(table) DRBENCH_NAME_OF(table)
 
 const Kernels DRBENCH_NAME(DRBENCH_TABLE) = {DRBENCH_TEXT(DRBENCH_TABLE),
+                                             find_pixels,
                                              shared_scratch,
                                              prepare_pieces,
                                              prepare_forward,

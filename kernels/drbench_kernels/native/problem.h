@@ -24,6 +24,7 @@ struct Problem {
   const float* grad;          // (N, P, O)
   const float* zeros;         // C zeros: what a tap outside the image sees (null where pointwise)
 
+  const int32_t* pixels;  // (taps, P): the pixel that a position's filter sees at a tap, -1 outside (null where pointwise)
   const int32_t* region;  // (N, P): the region of every position
   const int32_t* order;   // (N, P): positions sorted by region, and within one by place
   const int32_t* starts;  // (N, m + 1): where each region begins in `order`
@@ -50,6 +51,7 @@ struct Plan {
 
 struct Kernels {
   const char* name;
+  void (*find_pixels)(const Problem&, int32_t* pixels);
   // Floats that all pieces share, prepared by prepare_forward in `pieces` parallel pieces; 0 where nothing is shared.
   int64_t (*shared_scratch)(const Problem&);
   int64_t (*prepare_pieces)(const Problem&);

@@ -120,9 +120,10 @@ DRBENCH_INLINE void four_sums(vf a, vf b, vf c, vf d, float out[4]) {
 #endif
 }
 
-// VL x VL floats, rows `from_row` apart, turned into rows `to_row` apart: log2(VL) rounds of interleaving the first half
-// of the rows with the second.
-DRBENCH_INLINE void transpose(const float* from, int64_t from_row, float* to, int64_t to_row) {
+// VL x VL floats, rows `from_row` apart, turned: the i-th row of the result goes to to(i). log2(VL) rounds of interleaving
+// the first half of the rows with the second.
+template <typename To>
+DRBENCH_INLINE void transpose(const float* from, int64_t from_row, const To& to) {
   vf rows[VL], next[VL];
 #pragma GCC unroll 16
   for (int i = 0; i < VL; ++i) {
@@ -149,7 +150,7 @@ DRBENCH_INLINE void transpose(const float* from, int64_t from_row, float* to, in
     for (int i = 0; i < VL; ++i) rows[i] = next[i];
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < VL; ++i) store(to + i * to_row, rows[i]);
+  for (int i = 0; i < VL; ++i) store(to(i), rows[i]);
 }
 
 // acc[r][:] += sum_k a[r][k] * b[k * ldb + :]
