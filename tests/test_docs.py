@@ -21,6 +21,7 @@ SHORTENED = {
     "drbench run suite shufflenet --only 'shufflenet_v2_x0_5*' --match madds --data cifar10 --data-root DATA --download"
     " --preset standard --epochs 10 --seeds 5": "drbench run suite shufflenet --only 'shufflenet_v2_x0_5*'"
     " --match madds --preset standard --epochs 1 --seeds 1",
+    "drbench run ops --quick": "drbench run ops --shapes 1x1-24-24@28 --batch-sizes 1 --rounds 3",
 }
 # `make` builds an environment of its own, which is what runs these tests.
 ELSEWHERE = {"make test", "make lint"}

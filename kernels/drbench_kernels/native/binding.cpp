@@ -8,7 +8,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/aminmax.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -20,6 +19,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -381,7 +381,8 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
   const int64_t positions = p.positions(), pixels = p.height * p.width, cut = 512;
   const int64_t pieces = (std::max(positions, pixels) + cut - 1) / cut;
   work.make_lists();
-  const auto numbers = at::arange(positions + 64, at::kInt);  // a tile is looked ahead here too
+  const auto numbers = empty({positions + 64}, at::kInt);  // all positions in order; a tile is looked ahead here too
+  std::iota(numbers.data_ptr<int32_t>(), numbers.data_ptr<int32_t>() + positions + 64, 0);
   const auto logits = empty({p.samples, positions, p.regions});
   const auto panels = empty({work.with.guide_panels(q)});
   const auto sums = empty({p.samples, pieces, p.channels});
