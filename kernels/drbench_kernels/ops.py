@@ -60,13 +60,13 @@ def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[
     return Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), groups)
 
 
-def _path_of(input: Tensor) -> Any:
-    """The module that computes for this tensor, with the functions of by_torch: `gpu`, or by_torch itself.
+def _path_of(input: Tensor, guide: Tensor) -> Any:
+    """The module that computes for these tensors, with the functions of by_torch: `gpu`, or by_torch itself.
 
     The native kernels, once loaded, take the CPU's place in the dispatcher and come here only with what they leave.
     """
     path = paths.region_path(input.device.type, input.dtype)
-    if path == paths.TRITON_REGION:
+    if path == paths.TRITON_REGION and guide.dtype != torch.float64:  # as float32, close ones could change places
         return import_module("drbench_kernels.gpu")
     if input.device.type == "cpu" and input.dtype in paths.NATIVE_DTYPES:
         native.warn_once()
@@ -85,7 +85,7 @@ def _region_conv2d(
     groups: int,
 ) -> Tensor:
     geometry = _geometry(stride, padding, dilation, groups)
-    return _path_of(input).region_forward(input, filters, guide, bias, geometry)  # type: ignore[no-any-return]
+    return _path_of(input, guide).region_forward(input, filters, guide, bias, geometry)  # type: ignore[no-any-return]
 
 
 @implements("region_conv2d_backward")
@@ -101,7 +101,7 @@ def _region_conv2d_backward(
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     geometry = _geometry(stride, padding, dilation, groups)
-    return _path_of(input).region_backward(  # type: ignore[no-any-return]
+    return _path_of(input, guide).region_backward(  # type: ignore[no-any-return]
         grad, input, filters, guide, geometry, guide_learns
     )
 
@@ -119,7 +119,7 @@ def _expert_region_conv2d(
     groups: int,
 ) -> Tensor:
     geometry = _geometry(stride, padding, dilation, groups)
-    return _path_of(input).expert_forward(  # type: ignore[no-any-return]
+    return _path_of(input, guide).expert_forward(  # type: ignore[no-any-return]
         input, experts, coefficients, guide, bias, geometry
     )
 
@@ -138,7 +138,7 @@ def _expert_region_conv2d_backward(
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     geometry = _geometry(stride, padding, dilation, groups)
-    return _path_of(input).expert_backward(  # type: ignore[no-any-return]
+    return _path_of(input, guide).expert_backward(  # type: ignore[no-any-return]
         grad, input, experts, coefficients, guide, geometry, guide_learns
     )
 

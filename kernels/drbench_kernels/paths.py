@@ -6,6 +6,7 @@ Convention (what papers count): one filter per position. Executed: what the path
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from math import prod
 
@@ -34,9 +35,14 @@ def region_path(device: str, dtype: torch.dtype) -> str:
     """The path of `region_conv2d` for tensors of this kind (`device` is a torch.device's type)."""
     if device == "cpu" and dtype in NATIVE_DTYPES and native.ready():
         return NATIVE
-    if device == "cuda" and dtype in TRITON_DTYPES and find_spec("triton"):
+    if device == "cuda" and dtype in TRITON_DTYPES and _has_triton():
         return TRITON_REGION
     return BY_REGION
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def expert_path(device: str, dtype: torch.dtype, positions: int, filter_size: int, regions: int, experts: int) -> str:

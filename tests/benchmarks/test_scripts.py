@@ -60,7 +60,7 @@ def test_profile_shows_where_the_time_goes() -> None:
     arguments = ("--profile", "--profile-calls", 1, "--work", "inference", *NETWORK, "--rows", 60)
     done = run(sys.executable, "benchmarks/network.py", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "drbench::expert_region_conv2d" in done.stdout
+    assert "drbench::expert_layer" in done.stdout
     assert "inference of plain" in done.stdout
 
 

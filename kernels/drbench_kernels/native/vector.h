@@ -108,15 +108,16 @@ DRBENCH_INLINE vf pair_sums(vf a, vf b) {
 
 DRBENCH_INLINE void four_sums(vf a, vf b, vf c, vf d, float out[4]) {
   const vf lanes = pair_sums(pair_sums(a, b), pair_sums(c, d));
-#if DRBENCH_VECTOR_BYTES == 64
+#if defined(__AVX512F__) && DRBENCH_VECTOR_BYTES == 64
   const __m512 v = (__m512)lanes;
   _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1)),
                                 _mm_add_ps(_mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3))));
-#elif DRBENCH_VECTOR_BYTES == 32
+#elif defined(__AVX2__) && DRBENCH_VECTOR_BYTES == 32
   const __m256 v = (__m256)lanes;
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
 #else
-  store(out, lanes);
+  for (int i = 0; i < 4; ++i) out[i] = lanes[i];
+  for (int i = 4; i < VL; ++i) out[i % 4] += lanes[i];
 #endif
 }
 
