@@ -1,6 +1,6 @@
-"""The native kernels of every vector width, those of other processors too: compiled with GCC's vector extensions.
+"""The native kernels of every vector width, those of other processors too, compiled with GCC's vector extensions.
 
-NEON's 128 bits and AVX-512's 512 are made of what this processor has; the tiles, panels and ends are theirs. Not covered
+Those of NEON (128 bits) and AVX-512 are made of what this processor has; tiles, panels and ends are theirs. Not covered
 are the intrinsics of processors that are not here, for partial loads and sums: a few lines of vector.h.
 """
 
