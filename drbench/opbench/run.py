@@ -11,7 +11,7 @@ import torch
 from drbench_kernels.bench import facts, options, summary
 from drbench_kernels.bench.document import BenchError
 from drbench_kernels.bench.options import Settings
-from drbench_kernels.bench.runner import Bench
+from drbench_kernels.bench.runner import Bench, settings_as_before
 
 from drbench.errors import InputError
 from drbench.measure.machine import code, machine
@@ -50,6 +50,7 @@ def resumed(table: Mapping[str, Any]) -> Settings:
         raise InputError(str(error)) from error
 
 
+@settings_as_before()
 def run_ops(
     wanted: Settings,
     store: Store,

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,14 +26,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    from drbench_kernels.bench import options
+    from drbench_kernels.bench.runner import settings_as_before
+
+    given = options.parser().parse_args(list(argv))
+    if given.list:
+        return _list()
+    with settings_as_before():
+        return _measure(given, argv)
+
+
+def _measure(given: Namespace, argv: Sequence[str]) -> int:
     import torch
 
     from drbench_kernels.bench import document, facts, options, summary
     from drbench_kernels.bench.runner import Bench
 
-    given = options.parser().parse_args(list(argv))
-    if given.list:
-        return _list()
     machine = facts.machine(torch.device("cuda" if torch.cuda.is_available() and given.device != "cpu" else "cpu"))
     settings = options.checked(given, int(machine["memory_bytes"]))
     held = _document(given, settings.as_json(), machine)

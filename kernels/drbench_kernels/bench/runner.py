@@ -37,8 +37,21 @@ WARM_SECONDS = 0.1
 """A call that took longer in its first run is warm after it."""
 
 
+@contextmanager
+def settings_as_before() -> Iterator[None]:
+    """Afterwards torch's threads and precision are as they were; a Bench changes them for the whole process."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
 class Bench:
-    """The machine as it is set up for these settings, and its rates."""
+    """The machine as it is set up for these settings, and its rates: within `settings_as_before`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
