@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="replace FILE if it is there")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--dtype", default="float32", choices=DTYPES)
-    add("--batch-sizes", default="1,32,128", help="as in 1,32,128")
+    add("--batch-sizes", help="as in 1,32,128, which they are by default (with --quick 1,32)")
     add("--set", default="pointwise", choices=SETS, dest="set_", help="which shapes")
     add("--shapes", default="*", help="of these only: globs or names, as in '1x1-*@28,3x3-58-58@28'; any name will do")
     add("--passes", default=",".join(PASSES), help="forward, forward+backward, or both")
@@ -116,9 +116,9 @@ def checked(given: argparse.Namespace, memory_bytes: int) -> Settings:
     device = _device(given.device)
     _check(given, device)
     wanted = SETS[given.set_]
-    batches = _numbers("--batch-sizes", given.batch_sizes)
+    batches = _numbers("--batch-sizes", given.batch_sizes or ("1,32" if given.quick else "1,32,128"))
     if given.quick:
-        wanted, batches = tuple(one for one in SETS["all"] if one.name in QUICK), (1, 32)
+        wanted = tuple(one for one in SETS["all"] if one.name in QUICK)
     if device == "cuda":
         memory_bytes = torch.cuda.get_device_properties(0).total_memory * 2
     try:
