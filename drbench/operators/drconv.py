@@ -162,6 +162,7 @@ class DRConv2d(nn.Module):
     def _infer(self, input: Tensor) -> Tensor:
         assert self.guide is not None
         assert isinstance(self.generator, ExpertGenerator)
+        self.geometry.output_size(*input.shape[-2:])  # refuses an input that is smaller than the kernel
         return expert_layer(
             input,
             self.generator.bank.view(self.generator.experts, *self.generator.filter_shape),

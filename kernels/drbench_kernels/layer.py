@@ -40,7 +40,7 @@ def expert_layer(
     groups: int,
     guide_padding: Sequence[int],
 ) -> Tensor:
-    """What DRConv2d computes, without gradients; arguments in one dtype, checked by nobody.
+    """What DRConv2d computes, without gradients; arguments in one dtype. Shapes that do not fit are refused by each path.
 
     Args:
         input: (N, C, H, W).

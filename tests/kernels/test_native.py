@@ -267,3 +267,32 @@ def test_a_layer_in_one_op_is_the_layer_in_steps(
     assert float(clear.float().mean()) > 0.99
     close(got.permute(0, 2, 3, 1)[clear], want.permute(0, 2, 3, 1)[clear], TOLERANCE[torch.float32])
     assert got.stride() == F.conv2d(x, experts[0], None, stride, kernel // 2).contiguous(memory_format=layout).stride()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"input": torch.zeros(1, 4, 2, 9)}, "smaller than the 3x3 kernel"),
+        ({"experts": torch.zeros(2, 6, 5, 3, 3)}, "experts are"),
+        ({"guide": torch.zeros(3, 5, 3, 3)}, "guide is"),
+        ({"guide": torch.zeros(3, 4, 1, 1)}, "guide is"),
+        ({"routing": torch.zeros(5, 4)}, "routing is"),
+        ({"routing_bias": torch.zeros(5)}, "routing is"),
+        ({"bias": torch.zeros(5)}, "routing is"),
+    ],
+)
+def test_a_layer_whose_shapes_do_not_fit_is_refused(change: dict[str, Tensor], says: str) -> None:
+    fits = {
+        "input": torch.zeros(1, 4, 7, 7),
+        "experts": torch.zeros(2, 6, 4, 3, 3),
+        "routing": torch.zeros(6, 4),
+        "routing_bias": torch.zeros(6),
+        "guide": torch.zeros(3, 4, 3, 3),
+        "bias": torch.zeros(6),
+    }
+    assert expert_layer(**fits, **WINDOWS).shape == (1, 6, 5, 5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=says):
+        expert_layer(**{**fits, **change}, **WINDOWS)  # type: ignore[arg-type]
+
+
+WINDOWS = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, "guide_padding": (0, 0)}

@@ -250,3 +250,10 @@ def test_wrong_inputs_are_refused():
         layer(torch.zeros(2, 4, 9, 9), torch.zeros(2, 3, 9, 9))
     with pytest.raises(ValueError, match=r"^conv: got filters"):
         layer.preserve_(nn.Conv2d(4, 8, 1))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_input_smaller_than_the_kernel_is_refused_with_and_without_gradients(grad):
+    layer = DRConv2d(4, 8, 5)
+    with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="too small for kernel_size"):
+        layer(torch.randn(2, 4, 3, 9))

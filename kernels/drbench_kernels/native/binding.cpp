@@ -85,6 +85,22 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
     return (input.size(2 + axis) + 2 * padding[axis] - dilation[axis] * (experts.size(3 + axis) - 1) - 1) / stride[axis] +
            1;
   };
+  const auto seen = [&](int64_t axis) {
+    return (input.size(2 + axis) + 2 * guide_padding[axis] - dilation[axis] * (guide.size(2 + axis) - 1) - 1) /
+               stride[axis] +
+           1;
+  };
+  const int64_t span_h = dilation[0] * (experts.size(3) - 1), span_w = dilation[1] * (experts.size(4) - 1);
+  TORCH_CHECK_VALUE(input.size(2) + 2 * padding[0] > span_h && input.size(3) + 2 * padding[1] > span_w, "input of ",
+                    input.size(2), "x", input.size(3), " is smaller than the ", experts.size(3), "x", experts.size(4),
+                    " kernel");
+  TORCH_CHECK_VALUE(groups > 0 && experts.size(2) * groups == input.size(1) && experts.size(1) % groups == 0,
+                    "experts are ", experts.sizes(), ": allowed are (K, O, ", input.size(1), " / groups, kh, kw)");
+  TORCH_CHECK_VALUE(guide.size(1) == input.size(1) && seen(0) == size(0) && seen(1) == size(1), "guide is ",
+                    guide.sizes(), ": it must see the input's ", input.size(1), " channels and give the output's size");
+  TORCH_CHECK_VALUE(routing.size(0) == guide.size(0) * experts.size(0) && routing.size(1) == input.size(1) &&
+                        routing_bias.numel() == routing.size(0) && (!bias || bias->numel() == experts.size(1)),
+                    "routing is ", routing.sizes(), ": allowed is (m*K, C), with a bias of m*K; the layer's bias has O");
   Work work(x, floats(experts), floats(bias), size(0), size(1), stride, padding, dilation, groups);
   const Work choice(x, floats(guide), Tensor(), size(0), size(1), stride, guide_padding, dilation, 1);
   auto &p = work.p, q = choice.p;
