@@ -40,7 +40,7 @@ def expert_layer(
     groups: int,
     guide_padding: Sequence[int],
 ) -> Tensor:
-    """What DRConv2d computes, without gradients; arguments in one dtype. Shapes that do not fit are refused by each path.
+    """What DRConv2d computes, without gradients; arguments in one dtype. Each path refuses shapes that do not fit.
 
     Args:
         input: (N, C, H, W).
