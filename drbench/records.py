@@ -16,8 +16,11 @@ from typing import Any
 PLAIN = "conv"
 """The operator name of the unconverted network."""
 
-STAGES = ("cost", "latency", "train")
+STAGES = ("cost", "memory", "latency", "train")
 """In the order in which a suite goes through them."""
+
+NOISE = "noise"
+"""The stage of `drbench noise`: the plain network against its own copy, which no suite has."""
 
 OPS = "ops"
 """The stage of the operator benchmark, which no suite has: its variants are layers, not networks."""
@@ -86,9 +89,14 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class LatencySettings:
-    """How inference time is taken: rounds over all variants in turn, so that every ratio is paired."""
+    """How inference time is taken: in `workers` fresh processes one after the other, each of which lets the reference,
+    a copy of it and the variant take turns, so that every ratio is paired and comes with its own noise floor.
+
+    `warmup_runs`, `min_runs`, `min_seconds` (per network) and `max_seconds` (for all) are of one worker and batch.
+    """
 
     batch_sizes: tuple[int, ...] = (1,)
+    workers: int = 5
     warmup_runs: int = 5
     min_runs: int = 30
     min_seconds: float = 1.0

@@ -30,7 +30,7 @@ SMALL_INPUT = 64
 DEFAULT_REGIONS = 8
 """Of the region operators; always written out in the variant, so that equal is equal."""
 
-Stage = Literal["cost", "latency", "train"]
+Stage = Literal["cost", "memory", "latency", "train"]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -112,6 +112,7 @@ class LatencyTable(Table):
     """As records.LatencySettings."""
 
     batch_sizes: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
+    workers: PositiveInt = 5
     warmup_runs: NonNegativeInt = 5
     min_runs: PositiveInt = 30
     min_seconds: Annotated[float, Field(ge=0)] = 1.0
@@ -122,13 +123,51 @@ class LatencyTable(Table):
     channels_last: bool = True
 
 
+class LimitsTable(Table):
+    """Of each worker process: wall time (none: as long as it takes), and memory of it and its children in GiB (none:
+    nine tenths of what the machine has free)."""
+
+    timeout_seconds: PositiveFloat | None = None
+    memory_gib: PositiveFloat | None = None
+
+
+Metric = Literal["costs", "latency", "memory", "top1"]
+OnUnresolved = Literal["warn", "fail"]
+
+
+class ThresholdTable(Table):
+    """How much worse a metric may become for the variants that a glob over architecture/label names.
+
+    `limit`: a share of the reference (0.02 is 2%) for costs, latency and memory; of top-1 a difference (0.005 is half
+    a point). The last row that fits counts.
+    """
+
+    metric: Metric
+    variants: str = "*"
+    limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    on_unresolved: OnUnresolved | None = None
+
+
+class CheckTable(Table):
+    """What `drbench check` looks at, and how much worse it may be."""
+
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_listed), Field(min_length=1)] = ("costs",)
+    on_unresolved: OnUnresolved = "warn"
+    thresholds: tuple[ThresholdTable, ...] = ()
+
+
 class Suite(Table):
     """A comparison: which networks, what is measured, on which data, how they are trained."""
 
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
     description: str = ""
     task: Literal["classify"] = "classify"
-    stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = ("cost", "latency", "train")
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        "cost",
+        "memory",
+        "latency",
+        "train",
+    )
     architectures: Annotated[tuple[ArchitectureTable, ...], BeforeValidator(_named), Field(min_length=1)]
     plain: bool = True
     operators: tuple[OperatorTable, ...] = ()
@@ -142,6 +181,8 @@ class Suite(Table):
     preset: str = "quick"
     train: TrainTable = TrainTable()
     latency: LatencyTable = LatencyTable()
+    limits: LimitsTable = LimitsTable()
+    check: CheckTable = CheckTable()
     seeds: PositiveInt = 1
     eval_weights: str | None = None
     references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)
@@ -345,6 +386,8 @@ def _keys(parents: Sequence[int | str]) -> list[str]:
         "data": DataTable,
         "train": TrainTable,
         "latency": LatencyTable,
+        "limits": LimitsTable,
+        "check": CheckTable,
     }
     table = tables.get(str(parents[0]), Suite) if parents else Suite
     return list(table.model_fields)

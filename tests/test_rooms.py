@@ -54,6 +54,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "drbench.identity": set(),
     "drbench.toml_text": set(),
+    "drbench.workers": {"torch", "psutil"},
+    "drbench.intervals": {"scipy"},
+    "drbench.conditions": set(),
     "drbench.overrides": set(),
     "drbench.suite": {
         "pydantic",
