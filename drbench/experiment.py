@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -19,7 +16,8 @@ from torch import nn
 
 from drbench import identity, models
 from drbench.data import Splits, open_data
-from drbench.errors import DrbenchError, InputError
+from drbench.errors import InputError
+from drbench.jobs import Job
 from drbench.measure import cost, kernels, latency
 from drbench.models.files import variant_of
 from drbench.names import is_import
@@ -35,52 +33,6 @@ STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
 """What published multiply-adds and parameters are for."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 """Training precision -> dtype of the convolutions; else float32."""
-
-
-def now() -> str:
-    """The time in UTC, ISO-8601, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One variant of an experiment; makes its Record, whatever becomes of it."""
-
-    experiment: Experiment
-    variant: Variant
-    label: str
-    started: str = field(default_factory=now)
-
-    def record(self, status: str = "done", **found: Any) -> Record:
-        """The Record with what was `found`."""
-        settings = {**identity.settings(self.experiment), **found.pop("settings", {})}
-        return Record(
-            key=identity.experiment_key(self.experiment, self.variant),
-            variant=self.variant,
-            variant_hash=identity.variant_hash(self.variant),
-            label=self.label,
-            stage=self.experiment.stage,
-            status=status,
-            started=self.started,
-            finished=now(),
-            seed=self.experiment.seed,
-            settings=settings,
-            **found,
-        )
-
-    def failed(self, error: Exception, workdir: Path) -> Record:
-        """The Record with the reason in one line; the traceback goes to a file in `workdir`.
-
-        A disk that is full is no fault of the variant: that comes out again.
-        """
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise error
-        reason = " ".join(str(error).split()) or "no message"
-        kind = "" if isinstance(error, DrbenchError) else f"{type(error).__name__}: "
-        workdir.mkdir(parents=True, exist_ok=True)
-        log = workdir / f"{self.experiment.stage}-{identity.variant_hash(self.variant)}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return self.record("failed", error=f"{kind}{reason}"[:500], files={"traceback": str(log)})
 
 
 def run(

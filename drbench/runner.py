@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
+from drbench.jobs import Job
 from drbench.published import Published, published
 from drbench.records import STAGES, Event, Experiment, Record, Run, Variant
 from drbench.suite import Suite, plan, to_toml, variants
@@ -131,7 +132,7 @@ def _build_kernels(work: Sequence[Experiment], skip: Set[str], on_event: OnEvent
 
 
 def _begin(suite: Suite, store: Store, command: str) -> Run:
-    from drbench.experiment import now
+    from drbench.jobs import now
     from drbench.measure.machine import code, machine
 
     run = Run(
@@ -193,7 +194,7 @@ def _resolved(
             if variant.match is None or variant.matched_to is None or name in found:
                 continue
             on_event(Event("note", f"{variant.architecture}: finding the width of {label}"))
-            job = experiment.Job(replace(one, seed=None), variant, label)
+            job = Job(replace(one, seed=None), variant, label)
             try:
                 found[name] = experiment.resolve(variant, targets[variant.matched_to])
             except Exception as error:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from drbench import experiment, models
 from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
+from drbench.jobs import Job
 from drbench.records import DataSettings, Event, Experiment, LatencySettings, Record, TrainSettings, Variant
 
 SMALL = {"input_shape": (3, 32, 32), "num_classes": 10, "stem_stride": 1}
@@ -138,7 +139,7 @@ def test_check_refuses_data_of_another_shape(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_no_fault_of_the_variant(tmp_path: Path) -> None:
-    job = experiment.Job(Experiment("cost", (PLAIN,)), PLAIN, "conv")
+    job = Job(Experiment("cost", (PLAIN,)), PLAIN, "conv")
     with pytest.raises(OSError, match="No space"):
         job.failed(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
     assert job.failed(OSError(errno.ENOENT, "No such file"), tmp_path).status == "failed"
