@@ -59,6 +59,14 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.workers": {"torch", "psutil"},
     "drbench.intervals": {"scipy"},
     "drbench.conditions": set(),
+    "drbench.check": {
+        "drbench_db",
+        "drbench.conditions",
+        "drbench.intervals",
+        "drbench.suite",
+        "drbench.identity",
+        "scipy",
+    },
     "drbench.overrides": set(),
     "drbench.suite": {
         "pydantic",
