@@ -201,7 +201,7 @@ WRONG = {
     "unknown mask": (["--masks", "round"], "round"),
     "unknown pass": (["--passes", "backward"], "forward+backward"),
     "unknown way": (["--ways", "magic"], "fits none of conv, nn.Conv2d"),
-    "unknown shape": (["--shapes", "5x5-*"], "--list shows them"),
+    "unknown shape": (["--shapes", "5x5-*"], "--list` shows them"),
     "even kernel": (["--shapes", "2x2-3-4@5"], "2x2-3-4@5"),
     "no batch": (["--batch-sizes", "1,x"], "--batch-sizes"),
     "batch of nothing": (["--batch-sizes", "0"], "--batch-sizes"),
