@@ -141,8 +141,8 @@ def choose(patterns: Sequence[str], shapes: Sequence[Shape]) -> tuple[Shape, ...
             fitting = [next((shape for shape in SETS["all"] if shape.name == other.name), other)]
         if not fitting:
             raise ValueError(
-                f"--shapes {pattern!r} fits none of {len(shapes)} shapes: `python -m drbench_kernels.bench --list` shows "
-                "them, and 1x1-24-58@28 names any"
+                f"--shapes {pattern!r} fits none of {len(shapes)} shapes: `python -m drbench_kernels.bench --list` "
+                "shows them, and 1x1-24-58@28 names any"
             )
         wanted.update((shape.name, shape) for shape in fitting)
     order = [shape.name for shape in shapes]
