@@ -67,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.identity",
         "scipy",
     },
+    "drbench.check.formats": {"rich", "drbench.check", "drbench.report"},
     "drbench.overrides": set(),
     "drbench.suite": {
         "pydantic",

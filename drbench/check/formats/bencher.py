@@ -1,0 +1,57 @@
+"""What was measured now in Bencher Metric Format: {benchmark: {measure: {value, lower_value?, upper_value?}}}.
+
+Bencher (https://bencher.dev/docs/reference/bencher-metric-format) keeps figures over time and has thresholds of its
+own, so verdicts are not part of it. Its built-in measure `latency` is in nanoseconds; the others are in the unit of the
+figure: multiply-adds, parameters, bytes, ratios, and top-1 as a fraction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+from drbench.check.formats.wording import is_difference
+from drbench.check.verdicts import Checked, Verdict
+
+MEASURES = {"madds": "multiply-adds", "executed": "executed-multiply-adds", "params": "parameters", "top1": "top-1"}
+"""Figures whose measure has another name than they."""
+LONGEST_BENCHMARK, LONGEST_MEASURE = 1024, 64
+NANOSECONDS = 1e9
+
+
+def as_bencher(checked: Checked, width: int, color: bool) -> str:
+    """Of every figure that is there now. Ends are those of the interval of its change, from the reference's figure."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for verdict in checked.verdicts:
+        if verdict.now is None or not math.isfinite(verdict.now):
+            continue
+        measure, place = names(verdict)
+        scale = NANOSECONDS if verdict.unit == "s" else 1.0
+        metric = {"value": scale * verdict.now}
+        for end, value in zip(("lower_value", "upper_value"), _ends(verdict), strict=False):
+            if math.isfinite(value):
+                metric[end] = scale * value
+        benchmark = " ".join(part for part in (verdict.variant, place) if part)
+        found.setdefault(benchmark[:LONGEST_BENCHMARK], {})[measure] = metric
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def names(verdict: Verdict) -> tuple[str, str]:
+    """The measure's slug, and what of the figure says where it was taken ("b=8"), which belongs to the benchmark.
+
+    >>> names(Verdict("latency", "latency_ratio b=8", "net/conv", "held", ""))
+    ('latency-ratio', 'b=8')
+    """
+    first, _, place = (verdict.figure or verdict.metric).partition(" ")
+    name = MEASURES.get(first, first)
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_MEASURE], place
+
+
+def _ends(verdict: Verdict) -> tuple[float, ...]:
+    if verdict.interval is None or verdict.before is None:
+        return ()
+    low, high = verdict.interval
+    if is_difference(verdict):
+        return verdict.before + low, verdict.before + high
+    return verdict.before * low, verdict.before * high

@@ -1,0 +1,129 @@
+"""What all formats share: which verdict comes first, how a figure reads, what an exit code means."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from drbench.check.verdicts import OUTCOMES, Checked, Verdict
+from drbench.errors import DONE, FAILED, NOTHING, REGRESSION, UNRESOLVED
+
+MEANINGS: Mapping[int, str] = {
+    DONE: "nothing is worse",
+    REGRESSION: "worse than the reference",
+    NOTHING: "nothing could be compared",
+    FAILED: "something failed to run",
+    UNRESOLVED: "cannot tell, and was asked to fail on that",
+}
+_PASSED = ("held", "improvement")
+
+_UNITS: Mapping[str, Callable[[float], str]] = {
+    "multiply-adds": lambda value: f"{value:,.0f}",
+    "parameters": lambda value: f"{value:,.0f}",
+    "elements": lambda value: f"{value:,.0f}",
+    "s": lambda value: f"{1e3 * value:#.3g} ms",
+    "bytes": lambda value: f"{value / 2**20:.1f} MiB" if value < 2**30 else f"{value / 2**30:.2f} GiB",
+    "ratio": lambda value: f"{value:.3f}",
+    "fraction": lambda value: f"{100 * value:.2f}%",
+}
+_FIGURES = {
+    "madds": "multiply-adds",
+    "params": "parameters",
+    "latency_ratio": "latency ratio",
+    "peak_memory": "peak memory",
+    "top1": "top-1",
+}
+COUNTS = ("multiply-adds", "parameters", "elements")
+
+
+def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """By outcome, and what only warns after what fails; else in the order of the check."""
+    return sorted(verdicts, key=lambda verdict: (OUTCOMES.index(verdict.outcome), not verdict.fails))
+
+
+def counted(checked: Checked) -> str:
+    """ "1 regression, 16 held" """
+    found = Counter(verdict.outcome for verdict in checked.verdicts)
+    return ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome]) or "no figures"
+
+
+def headline(checked: Checked) -> str:
+    """The check in one line, with its exit code: "worse than the reference: 1 regression, 16 held (exit code 1)"."""
+    return f"{MEANINGS[checked.exit_code]}: {counted(checked)} (exit code {checked.exit_code})"
+
+
+def about(checked: Checked) -> str:
+    """What was compared with what."""
+    run = f", run {checked.run}" if checked.run else ""
+    return f"suite {checked.suite}{run}, against {checked.reference}"
+
+
+def passed(verdict: Verdict) -> bool:
+    """Held or better. (One that only warns has not passed.)"""
+    return verdict.outcome in _PASSED
+
+
+def figure(verdict: Verdict) -> str:
+    """What was judged, and where: "multiply-adds", "latency ratio b=8"; the metric where no figure is named."""
+    first, space, place = (verdict.figure or verdict.metric).partition(" ")
+    return f"{_FIGURES.get(first, first)}{space}{place}"
+
+
+def value(number: float | None, unit: str) -> str:
+    """A figure in its unit; nothing for none."""
+    if number is None:
+        return ""
+    if not math.isfinite(number):
+        return "?"
+    return _UNITS[unit](number) if unit in _UNITS else f"{number:g} {unit}".strip()
+
+
+def change(verdict: Verdict) -> str:
+    """What became more or less: a count with its share, "+3.1% [+1.2 +5.0]", "-2.10 pt [-2.70 -1.50]"."""
+    effect = verdict.effect
+    if effect is None and verdict.before and verdict.now is not None:
+        effect = verdict.now / verdict.before
+        if is_difference(verdict):
+            effect = verdict.now - verdict.before
+    if effect is None:
+        return ""
+    if is_difference(verdict):
+        ends = [f"{100 * end:+.2f}" for end in verdict.interval or ()]
+        return f"{100 * effect:+.2f} pt" + (f" [{' '.join(ends)}]" if ends else "")
+    ends = [_share(end).rstrip("%") for end in verdict.interval or ()]
+    text = _share(effect) + (f" [{' '.join(ends)}]" if ends else "")
+    if verdict.unit in COUNTS and verdict.before is not None and verdict.now is not None:
+        return f"{verdict.now - verdict.before:+,.0f} ({text})" if verdict.now != verdict.before else "0"
+    return text
+
+
+def figures(verdict: Verdict) -> str:
+    """Before, now and the change in a line, as far as there are such: "1.21 -> 1.25, +3.3% [-3.0 +10.0]"."""
+    ends = (value(verdict.before, verdict.unit), value(verdict.now, verdict.unit))
+    return ", ".join(part for part in (" -> ".join(end for end in ends if end), change(verdict)) if part)
+
+
+def is_difference(verdict: Verdict) -> bool:
+    """Whether `effect` is a difference (of top-1) and no ratio."""
+    return verdict.metric == "top1"
+
+
+def explanation(verdict: Verdict) -> str:
+    """The verdict's own words, with the layer and what was allowed to differ where those don't name them."""
+    parts = [verdict.text] if verdict.text else []
+    if verdict.layer and verdict.layer not in verdict.text:
+        parts.append(f"layer {verdict.layer}")
+    if verdict.outcome == "unresolved" and not verdict.fails:
+        parts.append("warns only")
+    if verdict.allowed and not all(name in verdict.text for name in verdict.allowed):
+        parts.append(f"allowed to differ: {', '.join(verdict.allowed)}")
+    return "; ".join(parts)
+
+
+def _share(ratio: float) -> str:
+    """1.052 -> +5.2%; two figures where a tenth of a percent would say nothing."""
+    percent = 100 * (ratio - 1)
+    if not math.isfinite(percent):
+        return "∞"
+    return f"{percent:+.2g}%" if 0 < abs(percent) < 0.1 else f"{percent:+.1f}%"
