@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "scipy",
     },
     "drbench.check.formats": {"rich", "drbench.check", "drbench.report"},
+    "drbench.ci": {"drbench.check", "drbench.runner", "drbench.suite", "drbench_db"},
     "drbench.overrides": set(),
     "drbench.suite": {
         "pydantic",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench import __version__
-from drbench.cli import db, env, import_, kernels, models, report, run, runs, show, suites
+from drbench.cli import db, env, import_, init, kernels, models, report, run, runs, show, suites
 
 app = typer.Typer(
     help="Benchmark and leaderboard for neural architectures, built around Dynamic Region-Aware Convolution.",
@@ -39,3 +39,4 @@ app.add_typer(suites.app, name="suites")
 app.add_typer(models.app, name="models")
 app.add_typer(kernels.app, name="kernels")
 app.add_typer(db.app, name="db")
+app.add_typer(init.app, name="init")

@@ -35,7 +35,7 @@ WORSE = Verdict(
 )
 SLOWER = Verdict(
     "latency",
-    "latency_ratio b=8",
+    "b=8",
     f"{NET}/drconv m=8",
     "unresolved",
     "resolves 6% in 5 min here; 3% needs about 20 min",
@@ -48,19 +48,19 @@ SLOWER = Verdict(
     fails=False,
 )
 LESS_RIGHT = Verdict(
-    "top1", "top1", f"{NET}/conv", "regression", "", "fraction", 0.715, 0.695, -0.02, (-0.027, -0.013), 0.0
+    "top1", "", f"{NET}/conv", "regression", "", "fraction", 0.715, 0.695, -0.02, (-0.027, -0.013), 0.0
 )
 TIME = Verdict(
-    "latency", "latency b=1", f"{NET}/conv", "held", "", "s", before=0.002, now=0.0021, effect=1.05, interval=(1.0, 1.1)
+    "latency", "b=1", f"{NET}/conv", "held", "", "s", before=0.002, now=0.0021, effect=1.05, interval=(1.0, 1.1)
 )
-MEMORY = Verdict("memory", "peak_memory host", f"{NET}/conv", "improvement", "", "bytes", 2**30, 2**29, 0.5)
+MEMORY = Verdict("memory", "host", f"{NET}/conv", "improvement", "", "bytes", 2**30, 2**29, 0.5)
 SAME = Verdict("costs", "params", f"{NET}/conv", "held", "", "parameters", 1_000_000, 1_000_000, 1.0)
 CRASH = Verdict("costs", "", "own:net/conv", "failed", "crashed: signal 11")
 NASTY = Verdict(
     "costs", "madds", "a|b<i>&\x1b[31m\x00`*_%,:\r\nx/é\ud800", "vanished", ']]> :: "\x07" 100%\n::error::no'
 )
 NEW = Verdict("costs", "madds", "net/new", "new", "not in the baseline", "multiply-adds", now=5)
-OTHER = Verdict("top1", "top1", "net/other", "refused", "data_digest: aa, now bb")
+OTHER = Verdict("top1", "", "net/other", "refused", "data_digest: aa, now bb")
 OPEN_ENDED = replace(SLOWER, effect=float("nan"), interval=(0.0, float("inf")))
 EVERY = (SAME, WORSE, SLOWER, LESS_RIGHT, TIME, MEMORY, CRASH, NASTY, NEW, OTHER)
 
@@ -120,6 +120,24 @@ def test_terminal_counts_what_is_exact_and_held_and_shows_what_was_measured() ->
 def test_terminal_has_colours_only_where_asked() -> None:
     assert "\x1b[" in rendered("terminal", checked(WORSE), color=True)
     assert "\x1b[" not in rendered("terminal", checked(WORSE))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (WORSE, "multiply-adds"),
+        (SAME, "parameters"),
+        (SLOWER, "latency ratio b=8"),
+        (TIME, "latency b=1"),
+        (MEMORY, "peak memory host"),
+        (replace(LESS_RIGHT, figure="seed 3"), "top-1 seed 3"),
+        (CRASH, "costs"),
+    ],
+    ids=lambda value: value.metric if isinstance(value, Verdict) else value,
+)
+def test_figures_go_by_their_full_names(verdict: Verdict, words: str) -> None:
+    lines = rendered("terminal", checked(replace(verdict, outcome="regression"))).splitlines()
+    assert any(re.match(rf"  {words}\s{{2,}}", line) for line in lines)
 
 
 def test_a_change_of_one_in_millions_is_no_zero() -> None:

@@ -11,11 +11,9 @@ import json
 import math
 import re
 
-from drbench.check.formats.wording import is_difference
+from drbench.check.formats.wording import is_difference, names
 from drbench.check.verdicts import Checked, Verdict
 
-MEASURES = {"madds": "multiply-adds", "executed": "executed-multiply-adds", "params": "parameters", "top1": "top-1"}
-"""Figures whose measure has another name than they."""
 LONGEST_BENCHMARK, LONGEST_MEASURE = 1024, 64
 NANOSECONDS = 1e9
 
@@ -26,26 +24,20 @@ def as_bencher(checked: Checked, width: int, color: bool) -> str:
     for verdict in checked.verdicts:
         if verdict.now is None or not math.isfinite(verdict.now):
             continue
-        measure, place = names(verdict)
+        name, place = names(verdict)  # where it was taken makes it another benchmark, as in "net/conv b=8"
         scale = NANOSECONDS if verdict.unit == "s" else 1.0
         metric = {"value": scale * verdict.now}
         for end, value in zip(("lower_value", "upper_value"), _ends(verdict), strict=False):
             if math.isfinite(value):
                 metric[end] = scale * value
         benchmark = " ".join(part for part in (verdict.variant, place) if part)
-        found.setdefault(benchmark[:LONGEST_BENCHMARK], {})[measure] = metric
+        found.setdefault(benchmark[:LONGEST_BENCHMARK], {})[_slug(name)] = metric
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def names(verdict: Verdict) -> tuple[str, str]:
-    """The measure's slug, and what of the figure says where it was taken ("b=8"), which belongs to the benchmark.
-
-    >>> names(Verdict("latency", "latency_ratio b=8", "net/conv", "held", ""))
-    ('latency-ratio', 'b=8')
-    """
-    first, _, place = (verdict.figure or verdict.metric).partition(" ")
-    name = MEASURES.get(first, first)
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_MEASURE], place
+def _slug(name: str) -> str:
+    """ "latency ratio" -> "latency-ratio" """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_MEASURE]
 
 
 def _ends(verdict: Verdict) -> tuple[float, ...]:

@@ -35,8 +35,7 @@ def _kind(verdict: Verdict) -> str:
 
 
 def _message(verdict: Verdict) -> str:
-    parts = (wording.figures(verdict), wording.explanation(verdict))
-    return f"{verdict.variant}: {', '.join(part for part in parts if part)}".removesuffix(": ")
+    return f"{verdict.variant}: {wording.explanation(verdict) or wording.figures(verdict)}"
 
 
 def _data(text: str) -> str:

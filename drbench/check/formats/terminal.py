@@ -42,8 +42,8 @@ def as_terminal(checked: Checked, width: int, color: bool) -> str:
 
 
 def _worth_a_line(verdict: Verdict) -> bool:
-    """An exact figure that held says no more than that; one with an interval shows how sure it is."""
-    return verdict.outcome != "held" or verdict.interval is not None or bool(verdict.allowed)
+    """A cost that held says no more than that; what was measured shows how sure it is."""
+    return verdict.outcome != "held" or verdict.metric != "costs" or bool(verdict.allowed)
 
 
 def _by_variant(verdicts: Sequence[Verdict]) -> list[Verdict]:

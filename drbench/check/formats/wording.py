@@ -27,13 +27,7 @@ _UNITS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.3f}",
     "fraction": lambda value: f"{100 * value:.2f}%",
 }
-_FIGURES = {
-    "madds": "multiply-adds",
-    "params": "parameters",
-    "latency_ratio": "latency ratio",
-    "peak_memory": "peak memory",
-    "top1": "top-1",
-}
+_COSTS = {"madds": "multiply-adds", "params": "parameters"}
 COUNTS = ("multiply-adds", "parameters", "elements")
 
 
@@ -64,10 +58,24 @@ def passed(verdict: Verdict) -> bool:
     return verdict.outcome in _PASSED
 
 
+def names(verdict: Verdict) -> tuple[str, str]:
+    """What was judged, in a word or two, and where: ("multiply-adds", ""), ("latency ratio", "b=8")."""
+    match verdict.metric:
+        case "costs":
+            return _COSTS.get(verdict.figure, verdict.figure) or "costs", ""
+        case "latency":
+            return "latency ratio" if verdict.unit == "ratio" else "latency", verdict.figure
+        case "memory":
+            return "peak memory", verdict.figure
+        case "top1":
+            return "top-1", verdict.figure
+        case other:
+            return other, verdict.figure
+
+
 def figure(verdict: Verdict) -> str:
-    """What was judged, and where: "multiply-adds", "latency ratio b=8"; the metric where no figure is named."""
-    first, space, place = (verdict.figure or verdict.metric).partition(" ")
-    return f"{_FIGURES.get(first, first)}{space}{place}"
+    """`names` as one."""
+    return " ".join(filter(None, names(verdict)))
 
 
 def value(number: float | None, unit: str) -> str:
