@@ -12,11 +12,17 @@ from drbench.errors import DrbenchError, FailedError, InputError
 _LINES: tuple[tuple[str, type[DrbenchError], str], ...] = (
     ("file is not a database", InputError, "is not an SQLite database; name another file with --db"),
     ("malformed", InputError, "is damaged (SQLite: {reason}); restore a backup (*.backup-*) or name another with --db"),
+    ("lock timeout", FailedError, "is locked by another process; wait for it, or set DRBENCH_DB_TIMEOUT (seconds)"),
+    ("locking protocol", FailedError, "is locked by many processes; wait for them to end"),
     ("is locked", FailedError, "is locked by another process; wait for it to end, or set DRBENCH_DB_TIMEOUT (seconds)"),
     ("is full", FailedError, "could not be written: the disk is full. What was recorded is kept; free space, --resume"),
     ("disk i/o", FailedError, "could not be read or written ({reason}). What was recorded is kept; check the disk"),
     ("readonly", InputError, "is read-only; make the file and its directory writable, or name another with --db"),
     ("unable to open", InputError, "cannot be opened; check that file and directory exist and may be read"),
+    ("authentication failed", InputError, "refused the user or the password"),
+    ("no password supplied", InputError, "wants a password: in the URL, in PGPASSWORD or in ~/.pgpass"),
+    ("does not exist", InputError, "cannot be used: {reason}"),
+    ("permission denied", InputError, "does not let this user do that: {reason}"),
     ("no such", InputError, "has not the tables of drbench ({reason}); name another with --db"),
 )
 
@@ -27,7 +33,7 @@ def line(where: str, error: Exception) -> DrbenchError:
     for mark, kind, text in _LINES:
         if mark in reason.lower():
             return kind(f"database {where} {text.format(reason=reason)}")
-    return FailedError(f"database {where}: {reason}")
+    return FailedError(f"database {where}: {reason}. What was recorded is kept")
 
 
 @contextmanager

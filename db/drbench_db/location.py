@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, exc, make_url
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from drbench.errors import InputError
 from drbench_db.failures import translated
@@ -18,16 +19,18 @@ from drbench_db.failures import translated
 DEFAULT = "drbench.db"
 _MAGIC = b"SQLite format 3\0"
 _WAL_FORMAT = 2  # byte 18 of the header
+_WRITERS = 0x6472_6265_6E63_68  # "drbench": the advisory lock on a server for which writers take turns
+_DRIVERS = ("psycopg", "psycopg2")
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse", "lustre", "gpfs", "beegfs", "ceph", "gluster", "afs", "ncp", "vboxsf")
 
 
 @dataclass(frozen=True)
 class Location:
-    """A database by file (`path`) or by server (`url`); `shown` names it in messages, without a password."""
+    """A database by file (`path`) or on a PostgreSQL server (`url`); `shown` names it, without a password."""
 
     shown: str
     path: Path | None = None
-    url: str = ""
+    url: URL | None = None
 
 
 def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
@@ -37,19 +40,30 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
         return Location(given, Path(given).expanduser())
     try:
         url = make_url(given)
+        kind, _, driver = url.drivername.partition("+")
     except (exc.ArgumentError, ValueError):
-        hidden = re.sub(r"(?<=://).*@", "...@", given)  # what stands before the @ may be a password
-        raise InputError(f"database URL {hidden!r} cannot be read; use a path or dialect://user@host/name") from None
-    shown = url.render_as_string(hide_password=True)
-    try:
-        url.get_dialect()
-    except exc.NoSuchModuleError:
-        raise InputError(f"database {shown!r}: no dialect {url.drivername!r}; use a path or a URL of another") from None
-    if url.get_backend_name() == "sqlite":
+        raise InputError(
+            f"database URL {without_password(given)!r} cannot be read; use a path or postgresql://user@host/name"
+        ) from None
+    if kind == "sqlite":
         if not url.database or url.database == ":memory:":
             raise InputError(f"database {given!r} would be gone at the end; name a file, such as sqlite:///{DEFAULT}")
         return Location(url.database, Path(url.database))
-    return Location(shown, url=given)
+    shown = without_password(url.render_as_string(hide_password=True))
+    if kind not in ("postgresql", "postgres"):
+        raise InputError(f"database {shown!r}: {kind!r} is not known; use a path or postgresql://user@host/name")
+    known = [driver] if driver else [name for name in _DRIVERS if find_spec(name)] or ["psycopg"]
+    return Location(shown, url=url.set(drivername=f"postgresql+{known[0]}"))
+
+
+def without_password(text: str) -> str:
+    """A text with the passwords of the URLs in it replaced, wherever a URL may hold one.
+
+    >>> without_password("--db postgresql://me:secret@host/name?sslpassword=x&a=b")
+    '--db postgresql://me:***@host/name?sslpassword=***&a=b'
+    """
+    text = re.sub(r"(\w://[^\s:/@]*):[^\s]*@", r"\1:***@", text)
+    return re.sub(r"([?&]\w*password=)[^\s&]*", r"\1***", text)
 
 
 def timeout_seconds() -> float:
@@ -71,10 +85,14 @@ class Opened:
 
 
 def connect(location: Location, *, write: bool) -> Opened:
-    """An engine whose connections never write unless `write`. Nothing is created or migrated here."""
-    if location.path is None:
-        return Opened(_server_engine(location), write)
+    """An engine whose connections never write unless `write`; writers take turns, and wait for each other.
+
+    Nothing is created or migrated here, beyond an empty file.
+    """
+    if location.url is not None:
+        return Opened(_server_engine(location.url, location.shown, write=write), write)
     path = location.path
+    assert path is not None
     _check_file(path, location.shown, write=write)
     immutable = not write and is_immutable(path)
     mode = "mode=rwc" if write else "mode=ro&immutable=1" if immutable else "mode=ro"
@@ -85,15 +103,47 @@ def connect(location: Location, *, write: bool) -> Opened:
         with translated(location.shown):
             connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA foreign_keys=ON")
-            if write:
-                _set_journal(connection, "delete" if is_network(path.parent) else "wal")
             return connection
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=QueuePool if write else NullPool)
-    # The driver would begin transactions by itself, late and not for DDL; a writer takes its lock at once, so that two
-    # of them wait for each other instead of failing half-way.
-    event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN"))
-    return Opened(engine, write, immutable)
+    return Opened(_taking_turns(engine, write=write), write, immutable)
+
+
+def copy_of(location: Location) -> Opened:
+    """An SQLite database copied into memory, to be written at will: an older one is upgraded there to be read."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with translated(location.shown):
+        source = connect(location, write=False).engine.raw_connection()
+        try:
+            assert isinstance(source.driver_connection, sqlite3.Connection)
+            source.driver_connection.backup(memory)
+        finally:
+            source.close()
+    engine = create_engine("sqlite://", creator=lambda: memory, poolclass=StaticPool)
+    return Opened(_taking_turns(engine, write=True), write=False)
+
+
+def set_journal(opened: Opened, location: Location) -> None:
+    """The journal that fits the file system: write-ahead, or SQLite's older one on a network's."""
+    if location.path is None:
+        return
+    wanted = "delete" if is_network(location.path.parent) else "wal"
+    until = time.monotonic() + timeout_seconds()
+    with translated(location.shown):
+        connection = opened.engine.raw_connection()
+        try:
+            while True:  # SQLite itself does not wait here for others who have just opened the file
+                try:
+                    cursor = connection.cursor()
+                    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
+                        cursor.execute(f"PRAGMA journal_mode={wanted}")
+                    return
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > until:
+                        raise
+                    time.sleep(0.01)
+        finally:
+            connection.close()
 
 
 def is_immutable(path: Path) -> bool:
@@ -124,11 +174,6 @@ def is_network(path: Path) -> bool:
     return kind.startswith(_NETWORK)
 
 
-def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
-        connection.execute(f"PRAGMA journal_mode={wanted}")
-
-
 def _check_file(path: Path, shown: str, *, write: bool) -> None:
     """InputError that says what is wrong with a file that is to be read or written as a database."""
     if not path.parent.is_dir():
@@ -157,9 +202,36 @@ def _writable(path: Path, shown: str) -> None:
         raise InputError(f"database {shown} cannot be written: {what} read-only; name another with --db")
 
 
-def _server_engine(location: Location) -> Engine:
-    arguments: dict[str, Any] = {"pool_pre_ping": True}
+def _server_engine(url: URL, shown: str, *, write: bool) -> Engine:
+    """Readers see one moment through all their questions; a lost connection is noticed before the next question."""
+    wait = timeout_seconds()
+    arguments = {} if write else {"isolation_level": "REPEATABLE READ"}
     try:
-        return create_engine(location.url, **arguments)
-    except ImportError as error:
-        raise InputError(f"database {location.shown} needs a driver that is not installed: {error}") from error
+        engine = create_engine(
+            url, pool_pre_ping=True, connect_args={"connect_timeout": max(2, int(wait))}, **arguments
+        )
+    except (ImportError, exc.NoSuchModuleError):
+        driver = url.drivername.partition("+")[2]
+        raise InputError(
+            f"database {shown} needs the driver {driver!r}, which is not installed: pip install 'drbench[postgresql]'"
+        ) from None
+    return _taking_turns(engine, write=write, wait=wait)
+
+
+def _taking_turns(engine: Engine, *, write: bool, wait: float = 0.0) -> Engine:
+    """A writer takes its lock as soon as a transaction begins, so that two never fail half-way.
+
+    (SQLite's driver would begin by itself, late and not for DDL.)
+    """
+
+    def begin(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        elif write:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(wait * 1000))}")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+        else:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    event.listen(engine, "begin", begin)
+    return engine

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from drbench.errors import FailedError, InputError
 from drbench_db.location import Location
-from drbench_db.schema import REVISIONS, VERSION_TABLE
+from drbench_db.schema import REVISIONS, VERSION_TABLE, Base
 
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -24,32 +24,44 @@ def revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def check_readable(connection: Connection, location: Location) -> None:
-    """InputError unless the schema is this code's: readers never migrate."""
+def check_current(connection: Connection, location: Location) -> None:
+    """InputError unless the schema is this code's."""
     found = revision(connection)
+    command = f"drbench db upgrade --db {location.shown}"
+    if found is None and location.url is not None:
+        raise InputError(f"database {location.shown} has not the tables of drbench; `{command}` makes them")
     if found is None:
         raise InputError(f"database {location.shown} has not the tables of drbench; name another with --db")
     _refuse_newer(found, location)
     if found != HEAD:
         raise InputError(
-            f"database {location.shown} has the older schema {found}, this drbench reads {HEAD}; "
-            "`drbench db upgrade` brings it up, after a backup"
+            f"database {location.shown} has the older schema {found}, this drbench has {HEAD}; `{command}` brings it up"
         )
 
 
+def is_older(connection: Connection) -> bool:
+    """Whether this code can bring the database up to its schema."""
+    return revision(connection) in REVISIONS[:-1]
+
+
 def check_ours(connection: Connection, location: Location) -> None:
-    """InputError for a database of another program, or of a newer drbench: a writer leaves them alone."""
+    """InputError for a database of another program, or of a newer drbench: a writer leaves them alone.
+
+    On a server other programs may have tables of their own beside ours, under other names.
+    """
     found = revision(connection)
     if found is not None:
         _refuse_newer(found, location)
-    elif location.path and inspect(connection).get_table_names():
+        return
+    others = set(inspect(connection).get_table_names())
+    if others if location.path else others & set(Base.metadata.tables):
         raise InputError(f"database {location.shown} belongs to another program; name another with --db")
 
 
 def upgrade(engine: Engine, location: Location) -> Path | None:
     """Migrate to HEAD under one lock and in one transaction, after a backup copy of the file; returns the copy.
 
-    A new database is made from nothing; `check_ours` comes first.
+    A new database is made from nothing, one of another program or a newer drbench is refused (InputError).
     Databases on servers are migrated without a copy: backing them up is their administrator's.
     """
     with engine.connect() as connection:

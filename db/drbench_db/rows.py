@@ -163,6 +163,16 @@ def epoch_rows(record_id: int, epochs: Sequence[Epoch]) -> list[dict[str, Any]]:
     ]
 
 
+def prediction_rows(record_id: int, ranks: bytes) -> list[dict[str, Any]]:
+    """The row of `prediction`, where images were classified."""
+    return [{"record_id": record_id, "image_count": len(ranks), "true_class_rank": ranks}] if ranks else []
+
+
+def file_rows(record_id: int, files: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of `file`."""
+    return [{"record_id": record_id, "name": name, "path": path} for name, path in files.items()]
+
+
 def number(value: Any) -> Any:
     """NaN as None, as SQL has it."""
     return None if isinstance(value, float) and math.isnan(value) else value

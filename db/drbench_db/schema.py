@@ -4,20 +4,35 @@
     record  --<  measurement  --  sample;   record  --<  layer, epoch, file;   record  --  prediction
 
 What hangs on a record is keyed by (record_id, position), so that whole records go in by a few bulk inserts.
-The views `leaderboard` and `results` are in the migration. A change here needs a migration and its name in REVISIONS.
+The views `leaderboard`, `results` and `runs` are in the migrations. A change here needs a migration and its name in
+REVISIONS.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema there was, oldest first; the last one is what this code reads and writes."""
 VERSION_TABLE = "drbench_revision"
 
+_DONE = text("status = 'done'")
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
 
@@ -114,12 +129,18 @@ class VariantRow(Base):
 class RecordRow(Base):
     """What became of one variant in one stage. status: done, failed (`error` says why), interrupted.
 
+    `uid` names the record in every database that it is copied to. No work is done twice in a run.
     `data`, `preset` and `synthetic` repeat what `settings` says, for queries.
     """
 
     __tablename__ = "record"
-    __table_args__ = (Index("ix_record_run_id_stage", "run_id", "stage"),)
+    __table_args__ = (
+        Index("ix_record_run_id_stage", "run_id", "stage"),
+        Index("uq_record_uid", "uid", unique=True),
+        Index("uq_record_done", "run_id", "work_key", unique=True, sqlite_where=_DONE, postgresql_where=_DONE),
+    )
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    uid: Mapped[str] = mapped_column(String(160))
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
     variant_id: Mapped[int] = mapped_column(ForeignKey("variant.id"), index=True)
     label: Mapped[str] = mapped_column(Text)

@@ -11,18 +11,18 @@ A Store opened to be read never writes, neither to the file nor beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from sqlalchemy import Connection, CursorResult, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, delete, func, insert, select, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
-from drbench_db import location, migrate, query, read, rows, schema
+from drbench_db import adding, exchange, location, migrate, query, read, rows, schema
 from drbench_db.failures import translated
 from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, VariantRow
 
@@ -33,30 +33,40 @@ class Store:
     def __init__(self, opened: location.Opened, where: location.Location, backup: Path | None = None) -> None:
         self._engine = opened.engine
         self._where = where
-        self.write = opened.write
+        self.writable = opened.write
         self.backup = backup
         """The copy that was made before a migration, if there was one."""
         self._unchanging = where.path if opened.immutable else None
         self._signature = self._stat()
 
     @classmethod
-    def open(cls, url_or_path: str | os.PathLike[str] | None = None, *, write: bool = False) -> Self:
-        """Open $DRBENCH_DB, ./drbench.db, a path or an SQLAlchemy URL. For writing: create and migrate as needed.
+    def open(
+        cls, url_or_path: str | os.PathLike[str] | None = None, *, write: bool = False, upgrade: bool = False
+    ) -> Self:
+        """Open $DRBENCH_DB, ./drbench.db, a path or a PostgreSQL URL.
+
+        For writing: a file is made and migrated as needed, a server's database only with `upgrade`. For reading: an
+        older file is upgraded as a copy in memory.
 
         InputError: not a database of drbench, newer than the code, read-only, no such directory or driver.
-        FailedError: locked for longer than $DRBENCH_DB_TIMEOUT (30) seconds, disk full.
+        FailedError: locked for longer than $DRBENCH_DB_TIMEOUT (30) seconds, disk full, no connection.
         """
         where = location.locate(url_or_path)
         with translated(where.shown):
-            if write and where.path and where.path.is_file() and where.path.stat().st_size:
-                with location.connect(where, write=False).engine.connect() as connection:
-                    migrate.check_ours(connection, where)
             opened = location.connect(where, write=write)
             try:
-                if write:
-                    return cls(opened, where, migrate.upgrade(opened.engine, where))
+                if write and (where.path or upgrade):
+                    backup = migrate.upgrade(opened.engine, where)
+                    location.set_journal(opened, where)
+                    return cls(opened, where, backup)
                 with opened.engine.connect() as connection:
-                    migrate.check_readable(connection, where)
+                    older = where.path is not None and migrate.is_older(connection)
+                    if not older:
+                        migrate.check_current(connection, where)
+                if older:
+                    opened.engine.dispose()
+                    opened = location.copy_of(where)
+                    migrate.upgrade(opened.engine, location.Location(where.shown))
                 return cls(opened, where)
             except BaseException:
                 opened.engine.dispose()
@@ -90,9 +100,9 @@ class Store:
             connection.execute(
                 insert(RunRow).values(
                     id=run.id,
-                    suite_id=_id_of(connection, SuiteRow, {**suite, "hash": rows.hashed(suite)}),
-                    machine_id=_id_of(connection, MachineRow, rows.machine_row(run.machine)),
-                    code_id=_id_of(connection, CodeRow, rows.code_row(run.code)),
+                    suite_id=adding.id_of(connection, SuiteRow, {**suite, "hash": rows.hashed(suite)}),
+                    machine_id=adding.id_of(connection, MachineRow, rows.machine_row(run.machine)),
+                    code_id=adding.id_of(connection, CodeRow, rows.code_row(run.code)),
                     command=run.command,
                     started=run.started,
                     finished=run.finished,
@@ -111,7 +121,10 @@ class Store:
         self._set_status(run_id, status, finished or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
     def add(self, run_id: str, record: Record) -> int:
-        """Keep a record and commit it; returns its number. All of it is kept, or nothing."""
+        """Keep a record and commit it; returns its number. All of it is kept, or nothing.
+
+        FailedError where the run has this work done already: nothing is kept twice.
+        """
         return self.add_many(run_id, (record,))[0]
 
     def add_many(self, run_id: str, records: Iterable[Record]) -> list[int]:
@@ -119,7 +132,17 @@ class Store:
         with self._writing() as connection:
             if not connection.execute(select(RunRow.id).where(RunRow.id == run_id)).first():
                 raise InputError(f"database {self.name} has no run {run_id!r}; begin_run comes first")
-            return [_add(connection, run_id, record) for record in records]
+            return [adding.add(connection, run_id, record) for record in records]
+
+    def merge(self, run_id: str, other: Store) -> exchange.Merged:
+        """Take a run of another database in, in one commit: what is missing is added, what is here stays as it is.
+
+        InputError where both have the run and differ in what they have in common: nothing is changed.
+        """
+        with other._reading() as connection:
+            found = exchange.read_run(connection, run_id)
+        with self._writing() as connection:
+            return exchange.write_run(connection, found, self.name)
 
     def remove_run(self, run_id: str) -> Run:
         """Remove a run with all its records; machines, code and variants that nothing else needs go with it."""
@@ -208,17 +231,19 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        if not self.write:
+        if not self.writable:
             raise InputError(f"database {self.name} was opened to be read; open it with write=True")
         with translated(self.name), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with translated(self.name), self._engine.begin() as connection:
-            yield connection
-        if self._stat() != self._signature:
-            raise FailedError(f"database {self.name} was written to while it was read; ask again")
+        try:
+            with translated(self.name), self._engine.begin() as connection:
+                yield connection
+        finally:  # an overtaken reader may have seen anything, damage included
+            if self._stat() != self._signature:
+                raise FailedError(f"database {self.name} was written to while it was read; ask again")
 
     def _stat(self) -> tuple[int, int]:
         """Something that changes with the file, where it is read without a lock."""
@@ -244,36 +269,6 @@ def pick(ids: Sequence[str], wanted: str) -> str:
     shown = ", ".join((fitting or ids)[:5])
     what = f"several runs begin with {wanted!r}" if fitting else f"no run {wanted!r}; newest"
     raise InputError(f"{what}: {shown}. `drbench runs list` shows all, 'latest' is the newest")
-
-
-def _id_of(connection: Connection, model: type[Any], row: Mapping[str, Any]) -> int:
-    """The row with this hash, made if need be."""
-    table: Table = model.__table__
-    found = connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar()
-    if found is None:
-        added = connection.execute(insert(table).values(row)).inserted_primary_key
-        found = added[0] if added else 0
-    return int(found)
-
-
-def _add(connection: Connection, run_id: str, record: Record) -> int:
-    variant = rows.variant_row(record.variant, record.variant_hash)
-    row = rows.record_row(record, run_id, _id_of(connection, VariantRow, variant))
-    added = connection.execute(insert(RecordRow).values(row)).inserted_primary_key
-    record_id = int(added[0]) if added else 0
-    for model, items in (
-        (schema.MeasurementRow, rows.measurement_rows(record_id, record.measurements)),
-        (schema.SampleRow, rows.sample_rows(record_id, record.measurements)),
-        (schema.LayerRow, rows.layer_rows(record_id, record.layers)),
-        (schema.EpochRow, rows.epoch_rows(record_id, record.epochs)),
-        (schema.FileRow, [{"record_id": record_id, "name": n, "path": p} for n, p in record.files.items()]),
-    ):
-        if items:
-            connection.execute(insert(model), items)
-    if record.ranks:
-        ranks = {"image_count": len(record.ranks), "true_class_rank": record.ranks}
-        connection.execute(insert(schema.PredictionRow).values(record_id=record_id, **ranks))
-    return record_id
 
 
 def _fetch(connection: Connection, wanted: query.Query) -> tuple[tuple[str, ...], Sequence[Any]]:

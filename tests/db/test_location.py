@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -100,7 +101,9 @@ def test_an_empty_file_is_made_a_database_only_by_a_writer(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("nosuchdialect://host/name", "no dialect 'nosuchdialect'"),
+        ("nosuchdialect://host/name", "'nosuchdialect' is not known; use a path or postgresql://"),
+        ("mysql://user:secret@host/name", "'mysql' is not known; use a path or postgresql://"),
+        ("postgresql+nosuchdriver://user:secret@host/name", "pip install 'drbench[postgresql]'"),
         ("postgresql://user:secret@host:port:x/name", "cannot be read"),
         ("://", "cannot be read"),
         ("sqlite://", "name a file"),
@@ -113,15 +116,43 @@ def test_bad_urls(url: str, says: str) -> None:
     assert "secret" not in line
 
 
-def test_a_dialect_without_its_driver() -> None:
-    try:
-        import psycopg2  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: F401
-    except ImportError:
-        line = refused("postgresql+psycopg2://user:secret@localhost/name", write=False)
-        assert "needs a driver that is not installed" in line
-        assert "secret" not in line
-    else:
-        pytest.skip("psycopg2 is installed here")
+@pytest.mark.parametrize(
+    ("installed", "driver"),
+    [(("psycopg", "psycopg2"), "psycopg"), (("psycopg2",), "psycopg2"), ((), "psycopg")],
+)
+@pytest.mark.parametrize("kind", ["postgresql", "postgres"])
+def test_the_driver_is_the_one_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], driver: str, kind: str
+) -> None:
+    monkeypatch.setattr(location, "find_spec", lambda name: name in installed or None)
+    found = location.locate(f"{kind}://user@host/name").url
+    assert found is not None
+    assert found.drivername == f"postgresql+{driver}"
+    named = location.locate("postgresql+psycopg2://user@host/name").url
+    assert named is not None
+    assert named.drivername == "postgresql+psycopg2", "whoever names a driver gets it"
+
+
+def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    line = refused("postgresql://user:secret@localhost/name", write=False)
+    assert "needs the driver 'psycopg', which is not installed: pip install 'drbench[postgresql]'" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql+psycopg://me:s/e:c@ret@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
+        ("postgresql://me@host/db?password=secret&x=1", "postgresql://me@host/db?password=***&x=1"),
+        ("drbench runs list --db postgres://me:secret@host/db", "drbench runs list --db postgres://me:***@host/db"),
+        ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
+        ("results/a:b@c.db", "results/a:b@c.db"),
+    ],
+)
+def test_passwords_are_not_shown(text: str, shown: str) -> None:
+    assert location.without_password(text) == shown
 
 
 def test_a_url_and_the_environment_name_the_same_file(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,32 +66,7 @@ def test_a_newer_database_is_refused(path: Path, write: bool) -> None:
     assert [file.name for file in path.parent.iterdir() if "backup" in file.name] == []
 
 
-def test_an_older_database_is_upgraded_by_a_writer_after_a_backup(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The schema of before is played by an empty one, from which 0001 leads up."""
-    for table in execute(path, "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"):
-        if table[0] in ("table", "view") and table[1] != VERSION_TABLE:
-            execute(path, f"DROP {table[0]} {table[1]}")
-    execute(path, "CREATE TABLE witness AS SELECT 42 AS answer")
-    execute(path, f"DELETE FROM {VERSION_TABLE}")
-    execute(path, f"INSERT INTO {VERSION_TABLE} VALUES ('0000')")
-    monkeypatch.setattr(migrate, "REVISIONS", ("0000", *REVISIONS))
-    monkeypatch.setattr(migrate, "_alembic_upgrade", _from_nothing)
-    with pytest.raises(InputError, match=r"older schema 0000.*`drbench db upgrade` brings it up"):
-        Store.open(path)
-    with Store.open(path, write=True) as store:
-        assert store.backup == path.with_name("drbench.db.backup-0000")
-        assert store.runs() == ()
-    assert execute(path.with_name("drbench.db.backup-0000"), "SELECT answer FROM witness") == [(42,)]
-    with Store.open(path, write=True) as store:
-        assert store.backup is None, "what is up to date is not copied again"
-
-
 _upgrade = migrate._alembic_upgrade
-
-
-def _from_nothing(connection: object) -> None:
-    connection.exec_driver_sql(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[attr-defined]
-    _upgrade(connection)  # type: ignore[arg-type]
 
 
 def test_a_backup_never_overwrites_another(path: Path) -> None:

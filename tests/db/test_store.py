@@ -151,6 +151,27 @@ def test_only_what_is_done_is_left_out_of_resuming(store: Store) -> None:
     assert store.done_keys(RUN.id) == {"a"}
 
 
+def test_no_work_is_kept_twice(store: Store) -> None:
+    store.add(RUN.id, replace(RECORD, status="failed"))
+    store.add(RUN.id, RECORD)
+    store.begin_run(replace(RUN, id="other"))
+    store.add("other", RECORD)
+    for again in ((RECORD,), (replace(RECORD, key="new"), RECORD)):
+        with pytest.raises(FailedError, match=rf"run {RUN.id} has train of drconv m=8 seed 3 done already"):
+            store.add_many(RUN.id, again)
+    store.add(RUN.id, replace(RECORD, status="failed"))
+    assert [record.status for record in store.records(RUN.id)] == ["failed", "done", "failed"]
+
+
+def test_the_database_itself_refuses_what_is_done_twice(path: Path, store: Store) -> None:
+    number = store.add(RUN.id, RECORD)
+    with closing(sqlite3.connect(path)) as other:
+        names = [row[1] for row in other.execute("PRAGMA table_info(record)") if row[1] not in ("id", "uid")]
+        copied = f"INSERT INTO record (uid, {', '.join(names)}) SELECT 'x', {', '.join(names)} FROM record"
+        with pytest.raises(sqlite3.IntegrityError, match=r"record\.run_id, record\.work_key"):
+            other.execute(f"{copied} WHERE id = {number}")
+
+
 def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:
     store.begin_run(replace(RUN, id="20260102-1200-smoke-cd34", started="2026-01-02T12:00:00Z", suite="other"))
     assert [run.id for run in store.runs()] == ["20260102-1200-smoke-cd34", RUN.id]
@@ -202,7 +223,7 @@ def test_a_full_disk_is_one_line_and_what_was_recorded_is_kept(path: Path, store
     with store._engine.connect() as connection:  # the one connection that is pooled
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    large = replace(RECORD, ranks=bytes(1 << 20))
+    large = replace(RECORD, key="large", ranks=bytes(1 << 20))
     with pytest.raises(FailedError, match=r"disk is full\. What was recorded is kept") as error:
         store.add(RUN.id, large)
     assert "\n" not in str(error.value)
@@ -235,6 +256,15 @@ def test_a_reader_that_was_overtaken_says_so(path: Path, store: Store) -> None:
             reader.runs()
 
 
+def test_a_reader_that_was_overtaken_does_not_speak_of_damage(path: Path, store: Store) -> None:
+    store.add(RUN.id, RECORD)
+    store.close()
+    with Store.open(path) as reader:
+        path.write_bytes(path.read_bytes()[:5000])
+        with pytest.raises(FailedError, match="written to while it was read"):
+            reader.records()
+
+
 def test_a_reader_beside_a_writer_sees_what_is_committed(path: Path, store: Store) -> None:
     with Store.open(path) as reader:
         assert reader.records() == ()
@@ -259,11 +289,12 @@ def test_rows_for_reports(store: Store) -> None:
 def test_the_views_say_what_people_ask_for(path: Path, store: Store) -> None:
     seeds = {0: 0.5, 1: 0.75}
     for seed, top1 in seeds.items():
-        store.add(RUN.id, replace(RECORD, seed=seed, measurements=(Measurement("top1", top1, "fraction"),)))
+        top = (Measurement("top1", top1, "fraction"),)
+        store.add(RUN.id, replace(RECORD, key=f"train{seed}", seed=seed, measurements=top))
     batches = tuple(Measurement("latency", 0.1 * b, "s", context={"batch_size": b}) for b in (8, 1))
-    store.add(RUN.id, replace(RECORD, stage="latency", seed=None, measurements=batches))
+    store.add(RUN.id, replace(RECORD, key="latency", stage="latency", seed=None, measurements=batches))
     parts = (Measurement("madds", 100, "", part=""), Measurement("madds", 999, "", part="guide"))
-    store.add(RUN.id, replace(RECORD, stage="cost", seed=None, measurements=parts))
+    store.add(RUN.id, replace(RECORD, key="cost", stage="cost", seed=None, measurements=parts))
     store.add(RUN.id, replace(RECORD, stage="train", seed=2, status="failed", measurements=()))
     with closing(sqlite3.connect(path)) as reader:
         reader.row_factory = sqlite3.Row

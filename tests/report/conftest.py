@@ -41,7 +41,7 @@ def record(variant: Variant, stage: str, measurements: Sequence[Measurement] = (
     """A done record; `more` are fields of Record."""
     name = variant_hash(variant)
     fields = {
-        "key": f"{name}-{stage}-{more.get('seed')}",
+        "key": f"{name}-{stage}-{more.get('seed')}-{more.get('settings')}",
         "variant": variant,
         "variant_hash": name,
         "label": LABELS.get(name, variant.operator),
