@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from drbench.errors import FailedError, InputError
 from drbench.precision import full_float32
 from drbench.records import LatencySettings
+from drbench.statistics import order
 
 Function = Callable[[], object]
 
@@ -48,10 +49,10 @@ def measure(
         FailedError: names the function that raised, and what it raised.
     """
     _check(functions, settings)
-    wait = synchronize or _synchronize(settings)
+    wait = synchronize or waiting(settings)
     samples: dict[str, list[float]] = {name: [] for name in functions}
     names = list(functions)
-    with settings_context(settings), torch.inference_mode(), _no_collection():
+    with quiet(settings):
         start = time.perf_counter()
         for number in range(settings.warmup_runs):
             for name in order(names, number):
@@ -73,11 +74,11 @@ def measure(
     return {name: tuple(values) for name, values in samples.items()}
 
 
-def order(names: Sequence[str], round_number: int) -> list[str]:
-    """Who runs when in this round: every second round backwards, and after each such pair the next one begins."""
-    start = (round_number // 2) % len(names)
-    turned = [*names[start:], *names[:start]]
-    return turned[::-1] if round_number % 2 else turned
+@contextmanager
+def quiet(settings: LatencySettings) -> Iterator[dict[str, Any]]:
+    """What holds while something is timed: `settings_context`, inference mode, and no garbage collection."""
+    with settings_context(settings) as context, torch.inference_mode(), _no_collection():
+        yield context
 
 
 @contextmanager
@@ -114,7 +115,8 @@ def device_of(settings: LatencySettings) -> torch.device:
     return device
 
 
-def _synchronize(settings: LatencySettings) -> Callable[[], object]:
+def waiting(settings: LatencySettings) -> Callable[[], object]:
+    """A call that returns when the device has done all that it was given; nothing on a CPU."""
     device = device_of(settings)
     if device.type == "cpu":
         return lambda: None

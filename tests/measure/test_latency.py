@@ -9,6 +9,7 @@ import torch
 from drbench.errors import FailedError, InputError
 from drbench.measure import latency
 from drbench.records import LatencySettings
+from drbench.statistics import order
 
 BRIEF = LatencySettings(warmup_runs=2, min_runs=6, min_seconds=0.0, max_seconds=60.0, device="cpu")
 
@@ -30,13 +31,13 @@ def test_each_round_runs_each_once_and_all_have_as_many_samples():
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_no_place_in_the_order_has_a_favourite(count):
     names = [str(i) for i in range(count)]
-    rounds = [latency.order(names, number) for number in range(2 * count)]
+    rounds = [order(names, number) for number in range(2 * count)]
     for place in range(count):
         assert sorted(one[place] for one in rounds) == sorted(names * 2)
 
 
 def test_two_functions_go_ab_ba_ba_ab():
-    assert ["".join(latency.order("ab", number)) for number in range(4)] == ["ab", "ba", "ba", "ab"]
+    assert ["".join(order("ab", number)) for number in range(4)] == ["ab", "ba", "ba", "ab"]
 
 
 def test_goes_on_until_the_minimum_time():

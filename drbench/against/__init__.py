@@ -1,0 +1,250 @@
+"""Is it slower than at that commit? Two commits in alternation on one machine, each with its own code and caches.
+
+    measured = measure("mobilenet", "main", max_time=120)
+    for one in measured.compared:
+        one.variant, one.decision, one.interval
+
+For every variant there are blocks: two residents of the commit and one of the working tree, fresh processes all three,
+take turns every few calls. The second one of the commit is the floor. Blocks go on until all is decided: there is a
+look after 8, 16 and 32 of them, and what several looks and several variants cost in certainty is paid for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from drbench.against.conductor import Place, Samples, SeatError, Side, block, log_ratio
+from drbench.against.worktree import Worktree, caches, worktree
+from drbench.errors import FailedError, InputError
+from drbench.intervals import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
+from drbench.records import Event
+
+LOOKS = (8, 16, 32)
+"""After so many blocks of a variant it is judged; the first is the least there may be."""
+ROUNDS = 12
+"""Turns of each resident in a block, and batch size."""
+LEVEL = 0.95
+"""Of all that one check says together."""
+THEN, COPY, NOW = "then", "then's copy", "now"
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One variant at one batch size, now over then. `log_ratios` and `floor` have one value for each block.
+
+    `now`, `then`: seconds per call, the median of all kept calls. `seconds`: of all its blocks. `level`: of its
+    interval, with looks and comparisons paid for. `limit`: the share by which it may be slower.
+    """
+
+    variant: str
+    batch_size: int
+    log_ratios: tuple[float, ...]
+    floor: tuple[float, ...]
+    now: float
+    then: float
+    seconds: float
+    level: float
+    limit: float = LIMIT
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def interval(self) -> Interval:
+        """Of now over then."""
+        return ratio_interval(self.log_ratios, self.level)
+
+    @property
+    def floor_interval(self) -> Interval:
+        """Of then's copy over then."""
+        return ratio_interval(self.floor, self.level)
+
+    @property
+    def decision(self) -> Decision:
+        """As `intervals.decide`; of fewer blocks than the first look has, nothing."""
+        enough = len(self.log_ratios) >= LOOKS[0]
+        return decide(self.interval, self.floor_interval, self.limit) if enough else "unresolved"
+
+    @property
+    def resolution(self) -> Resolution:
+        """What this comparison could have told."""
+        return resolves(self.log_ratios, self.floor, self.seconds, limit=self.limit, level=self.level)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of every variant of the suite. `new` and `failed` map a variant to the reason why it is there."""
+
+    commit: str
+    compared: tuple[Compared, ...]
+    new: Mapping[str, str] = field(default_factory=dict)
+    vanished: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def measure(
+    suite: str,
+    ref: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    limit_of: Callable[[str], float] = lambda variant: LIMIT,
+    max_time: float = 120.0,
+    python: str | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> Measured:
+    """Time what `suite` (a name, or a path) holds now beside what it held at the git commit `ref`.
+
+    Args:
+        overrides: the command line's, as `suite.read_suite` takes them; for both sides.
+        limit_of: architecture/label -> the share by which that variant may be slower.
+        max_time: seconds in which all has to be done, from the start; blocks end before.
+        python: the interpreter of the commit's side, where it needs another environment than this one.
+        on_event: gets a step for every block.
+
+    Raises:
+        InputError: no repository, no such commit, no such suite at one of the two, drbench too old at the commit.
+        FailedError: a side does not start.
+    """
+    if not hasattr(os, "fork"):
+        raise InputError("--against needs an operating system with fork: Linux or macOS")
+    start = time.perf_counter()
+    with ExitStack() as stack:
+        tree = stack.enter_context(worktree(ref))
+        places = _places(tree, ref, python)
+        then, now = (stack.enter_context(Side(place)) for place in places)
+        plans = []
+        for side in (then, now):
+            side.ready()
+            with side.fork() as resident:
+                try:
+                    plans.append(resident.ask("plan", suite=suite, overrides=dict(overrides or {})))
+                except FailedError as error:
+                    raise InputError(f"{side.place.name}: {error}") from error
+        notes = [note for plan in plans for note in plan["notes"]]
+        if python is None and (changed := tree.requirements_changed()):
+            notes.append(f"{', '.join(changed)} differ from {ref}, and both sides run in this environment: "
+                         "--against-python names a Python with the commit's")  # fmt: skip
+        old, new = (plan["variants"] for plan in plans)
+        work = _Work(then, now, plans[1]["latency"], start + max_time, on_event)
+        work.run({name: (old[name], new[name]) for name in new if name in old}, limit_of)
+    return Measured(
+        commit=tree.commit,
+        compared=tuple(work.results()),
+        new={**{name: "" for name in new if name not in old}, **work.new},
+        vanished=tuple(name for name in old if name not in new),
+        failed=work.failed,
+        notes=tuple(dict.fromkeys(notes)),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _places(tree: Worktree, ref: str, python: str | None) -> tuple[Place, Place]:
+    then = Place(
+        name=f"at {ref}",
+        directory=tree.directory,
+        python=python or sys.executable,
+        moved=(str(tree.repository), str(tree.path)),
+        environment=caches(tree.commit),
+    )
+    return then, Place("in the working tree", Path.cwd())
+
+
+@dataclass
+class _Case:
+    """A variant at one batch size while it is measured."""
+
+    log_ratios: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+    now: list[int] = field(default_factory=list)
+    then: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    decided: bool = False
+
+    def add(self, found: Mapping[str, Samples], seconds: float) -> None:
+        self.log_ratios.append(log_ratio(found[NOW], found[THEN]))
+        self.floor.append(log_ratio(found[COPY], found[THEN]))
+        self.now += [sample for turn in found[NOW] for sample in turn]
+        self.then += [sample for turn in found[THEN] for sample in turn]
+        self.seconds += seconds
+
+
+class _Work:
+    """The blocks of all variants in turn, so that whatever changes on the machine in these minutes meets them all."""
+
+    def __init__(self, then: Side, now: Side, latency: Mapping[str, Any], end: float, on_event: OnEvent) -> None:
+        self.then, self.now, self.latency, self.end, self.on_event = then, now, latency, end, on_event
+        self.cases: dict[str, dict[int, _Case]] = {}
+        self.limits: dict[str, float] = {}
+        self.contexts: dict[str, Mapping[str, Any]] = {}
+        self.new: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.slowest = 0.0
+
+    def run(
+        self, variants: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], limit_of: Callable[[str], float]
+    ) -> None:
+        """Blocks until all is decided, the last look is done or the time is up."""
+        self.cases = {name: {size: _Case() for size in self.latency["batch_sizes"]} for name in variants}
+        self.limits = {name: limit_of(name) for name in variants}
+        for number in range(LOOKS[-1]):
+            pending = [name for name in self.cases if self._undecided(name)]
+            for place, name in enumerate(pending):
+                if time.perf_counter() + self.slowest > self.end:
+                    return
+                self.on_event(Event("step", name, number * len(pending) + place, LOOKS[-1] * len(pending)))
+                self._block(name, *variants[name], turned=number % 2 == 1)
+            if number + 1 in LOOKS:
+                for one in self.results():
+                    self.cases[one.variant][one.batch_size].decided = one.decision != "unresolved"
+
+    def results(self) -> list[Compared]:
+        """What is known so far of those that were timed at least once."""
+        level = shared(LEVEL, len(LOOKS) * sum(map(len, self.cases.values())))
+        return [
+            Compared(
+                variant=name,
+                batch_size=size,
+                log_ratios=tuple(case.log_ratios),
+                floor=tuple(case.floor),
+                now=median(case.now) / 1e9,
+                then=median(case.then) / 1e9,
+                seconds=case.seconds,
+                level=level,
+                limit=self.limits[name],
+                context={**self.contexts[name], "batch_size": size},
+            )
+            for name, cases in self.cases.items()
+            for size, case in cases.items()
+            if case.log_ratios
+        ]
+
+    def _undecided(self, name: str) -> list[int]:
+        gone = name in self.new or name in self.failed
+        return [] if gone else [size for size, case in self.cases[name].items() if not case.decided]
+
+    def _block(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, turned: bool) -> None:
+        seats = {THEN: (self.then, old), COPY: (self.then, old), NOW: (self.now, new)}
+        if turned:
+            seats = dict(reversed(seats.items()))
+        sizes = self._undecided(name)
+        start = time.perf_counter()
+        try:
+            found, about = block(seats, {**self.latency, "batch_sizes": tuple(sizes)}, rounds=ROUNDS)
+        except SeatError as error:
+            (self.failed if error.seat == NOW else self.new)[name] = str(error)
+            return
+        seconds = time.perf_counter() - start
+        self.slowest = max(self.slowest, seconds)
+        self.contexts[name] = about[NOW]
+        for size in sizes:
+            self.cases[name][size].add(found[size], seconds / len(sizes))

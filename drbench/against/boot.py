@@ -1,0 +1,53 @@
+"""The first thing that the Python of one side runs, by its path: says where that side's code lies, then serves.
+
+    python boot.py '{"socket": 5, "repository": "/home/me/repo", "worktree": "/tmp/drbench-x/repo"}'
+
+Whatever this Python would import from the repository comes from the worktree instead: entries of sys.path, and packages
+that were installed in place (`pip install -e`). It is the caller's file, so that it knows every older commit's way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def moved(path: str, repository: str, worktree: str) -> str:
+    """The same place in the worktree, for a path inside the repository."""
+    real = os.path.realpath(path or ".")
+    inside = real == repository or real.startswith(repository + os.sep)
+    return worktree + real[len(repository) :] if inside else path
+
+
+def move(repository: str, worktree: str) -> None:
+    """Let imports from the repository find the worktree's files, unless an environment inside it is meant."""
+
+    def there(path: str) -> str:
+        return path if "site-packages" in path else moved(path, repository, worktree)
+
+    sys.path[:] = [there(path) for path in sys.path]
+    for name, module in list(sys.modules.items()):  # what setuptools' editable installs put there
+        if name.startswith("__editable__") and hasattr(module, "MAPPING"):
+            module.MAPPING.update({package: there(path) for package, path in module.MAPPING.items()})
+    for name in [name for name in sys.modules if name.partition(".")[0].startswith("drbench")]:
+        del sys.modules[name]
+
+
+def main() -> None:
+    """Serve on the socket that was handed on, until its other end is closed."""
+    about = json.loads(sys.argv[1])
+    del sys.path[0]  # this file's own folder
+    if about.get("worktree"):
+        move(about["repository"], about["worktree"])
+    sys.path.insert(0, os.getcwd())
+    try:
+        from drbench.against import side
+    except ImportError as error:
+        os.write(about["socket"], f"no {error.name}\n".encode())
+        return
+    side.serve(about["socket"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What runs on one side of a comparison: a server that has torch loaded, and residents forked from it.
+
+A resident builds one network and waits in a read until it is told to take a turn. All that passes is plain (dicts,
+lists, numbers, text), because the two ends may be two versions of drbench; PROTOCOL says whether they understand each
+other.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import struct
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from multiprocessing.connection import Connection
+from typing import Any
+
+PROTOCOL = 1
+NUMBER = struct.Struct("q")
+
+
+def serve(handle: int) -> None:
+    """Fork a resident for each socket that arrives; say how one ended when asked. Ends when the other end closes."""
+    import torch  # noqa: F401  # so that no resident has to
+
+    import drbench.pairs
+    import drbench.suite  # noqa: F401
+    from drbench import __version__
+
+    control = socket.socket(fileno=handle)
+    control.sendall(f"{PROTOCOL} {__version__}\n".encode())
+    gc.freeze()
+    while True:
+        message, handles, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+        if not message:
+            return
+        if handles:
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _resident(Connection(handles[0]))
+            os.close(handles[0])
+            control.sendall(NUMBER.pack(pid))
+        else:
+            _, status = os.waitpid(NUMBER.unpack(message)[0], 0)
+            control.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _resident(connection: Connection) -> None:
+    """Do what is asked until the other end closes; never returns."""
+    try:
+        with ExitStack() as stack:
+            resident = Resident(stack)
+            while True:
+                asked = connection.recv()
+                try:
+                    connection.send({"value": getattr(resident, asked.pop("do"))(**asked)})
+                except Exception as error:
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    connection.send({"error": reason[:500], "traceback": traceback.format_exc()})
+    except (EOFError, OSError):
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+class Resident:
+    """The requests that a resident understands, by name."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self.calls: dict[int, Callable[[], object]] = {}
+
+    def plan(self, suite: str, overrides: dict[str, Any], kernels: bool = True) -> dict[str, Any]:
+        """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
+        from drbench import experiment
+        from drbench.identity import variant_hash
+        from drbench.suite import plan, read_suite, variants
+
+        read = read_suite(suite, overrides).model_copy(update={"stages": ("latency",)})
+        targets = {variant_hash(variant): variant for rows in variants(read).values() for variant, _ in rows}
+        work = plan(read)
+        experiment.check(work)
+        said: list[str] = []
+        experiment.build_kernels(work, said.append)
+        found = {}
+        for one in work:
+            for variant, label in zip(one.variants, one.labels, strict=True):
+                if variant.match is not None and variant.matched_to is not None:
+                    variant = experiment.resolve(variant, targets[variant.matched_to])
+                found[f"{variant.architecture}/{label}"] = asdict(variant)
+        return {"variants": found, "latency": asdict(work[0].latency) if work[0].latency else {}, "notes": said}
+
+    def build(self, variant: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
+        """Build the network and set this process up for timing it; what a time depends on comes back."""
+        import torch
+
+        from drbench import pairs
+        from drbench.measure import latency as timing
+        from drbench.records import LatencySettings, Variant
+
+        known = {field.name for field in fields(LatencySettings)}
+        settings = LatencySettings(**{key: value for key, value in latency.items() if key in known})
+        context = self.stack.enter_context(timing.quiet(settings))
+        network = pairs.Network(Variant(**variant), settings)
+        for size in settings.batch_sizes:
+            self.calls[size] = network.call(size)
+        self.wait = timing.waiting(settings)
+        return {**context, **network.about(), "torch": torch.__version__}
+
+    def turn(self, size: int, count: int) -> list[int]:
+        """Nanoseconds of each of `count` calls, one right after the other, at a batch size."""
+        call, wait, found = self.calls[size], self.wait, []
+        wait()
+        for _ in range(count):
+            start = time.perf_counter_ns()
+            call()
+            wait()
+            found.append(time.perf_counter_ns() - start)
+        return found
