@@ -107,6 +107,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.toml_text",
         "drbench_db",
     },
+    "drbench.exchange": {"drbench.opbench", "drbench_db"},
     "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "scipy", "drbench_db"},
 }
 TORCH_FREE = (
@@ -121,6 +122,7 @@ TORCH_FREE = (
     "presets",
     "cli",
     "opbench.files",
+    "exchange",
     "intervals",
     "against",
     "conditions",

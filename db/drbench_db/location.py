@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
-from drbench.errors import InputError
+from drbench.errors import InputError, without_password
 from drbench_db.failures import translated
 
 DEFAULT = "drbench.db"
@@ -54,16 +53,6 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
         raise InputError(f"database {shown!r}: {kind!r} is not known; use a path or postgresql://user@host/name")
     known = [driver] if driver else [name for name in _DRIVERS if find_spec(name)] or ["psycopg"]
     return Location(shown, url=url.set(drivername=f"postgresql+{known[0]}"))
-
-
-def without_password(text: str) -> str:
-    """A text with the passwords of the URLs in it replaced, wherever a URL may hold one.
-
-    >>> without_password("--db postgresql://me:secret@host/name?sslpassword=x&a=b")
-    '--db postgresql://me:***@host/name?sslpassword=***&a=b'
-    """
-    text = re.sub(r"(\w://[^\s:/@]*):[^\s]*@", r"\1:***@", text)
-    return re.sub(r"([?&]\w*password=)[^\s&]*", r"\1***", text)
 
 
 def timeout_seconds() -> float:

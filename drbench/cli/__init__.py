@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drbench.errors import FAILED, INTERNAL, INTERRUPTED, USAGE, DrbenchError
+from drbench.errors import FAILED, INTERNAL, INTERRUPTED, USAGE, DrbenchError, without_password
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the code to leave with."""
-    print(f"drbench: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"drbench: error: {without_password(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code
 
 
@@ -57,7 +57,7 @@ def _report(error: Exception) -> str:
     path = Path(f"drbench-error-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt")
     text = "".join(traceback.format_exception(error))
     try:
-        path.write_text(f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+        path.write_text(f"{without_password(' '.join(sys.argv))}\n\n{text}", encoding="utf-8")
     except OSError:
         return f"no report could be written; it happened in {traceback.extract_tb(error.__traceback__)[-1]}"
     return f"please send {path}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench import __version__
-from drbench.cli import db, env, import_, init, kernels, models, report, run, runs, show, suites
+from drbench.cli import db, env, export, import_, init, kernels, models, report, run, runs, show, suites
 
 app = typer.Typer(
     help="Benchmark and leaderboard for neural architectures, built around Dynamic Region-Aware Convolution.",
@@ -31,6 +31,7 @@ def _drbench(
 
 app.add_typer(run.app, name="run")
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("import")(import_.import_)
 app.add_typer(runs.app, name="runs")
 app.command("show")(show.show)

@@ -16,9 +16,9 @@ def _db() -> None:
 
 @app.command("upgrade")
 def upgrade(db: o.Db = None) -> None:
-    """Bring a database of an older drbench up to this one, after a backup; writing verbs do so by themselves."""
+    """Bring a database up to this drbench: a file after a backup (writing verbs do so too), a server's only here."""
     from drbench_db import Store
 
-    with Store.open(db, write=True) as store:
+    with Store.open(db, write=True, upgrade=True) as store:
         copy = f"; the copy from before is {store.backup}" if store.backup else ""
         print(f"{store.name} has this drbench's schema{copy}")

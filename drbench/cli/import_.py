@@ -1,8 +1,7 @@
-"""`drbench import`: results that were made without drbench's database, into it."""
+"""`drbench import`: results that lie elsewhere, into the database."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,17 +10,29 @@ from drbench.cli import options as o
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A JSON file of `python -m drbench_kernels.bench`.")], db: o.Db = None
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Databases of drbench (paths or URLs), or JSON files of `python -m drbench_kernels.bench`.",
+        ),
+    ],
+    db: o.Db = None,
 ) -> None:
-    """Take the operator benchmark of another machine into the database, as a run; twice is once."""
+    """Take the runs of other databases and machines into this one; what is here is not taken twice."""
     from drbench_db import Store
 
-    from drbench.opbench.files import import_file
+    from drbench.exchange import take
 
     with Store.open(db, write=True) as store:
-        found = import_file(file, store)
-    if found.known:
-        print(f"run {found.run.id} is in the database already")
-        return
-    print(f"run {found.run.id} {found.run.status}: {found.records} records of {found.run.machine.hostname}")
-    print(f"see it with: drbench report --run {found.run.id}{f' --db {db}' if db else ''}")
+        for file in files:
+            for found in take(file, store):
+                print(line(found.run_id, found.status, found.added, found.known), flush=True)
+        print(f"see them with: drbench report{o.db_option(db)}")
+
+
+def line(run: str, status: str, added: int, known: int) -> str:
+    """What became of a run that was imported or exported."""
+    if added == 0 and known:
+        return f"run {run} {status}: all {known} records are there already"
+    return f"run {run} {status}: {added} records added{f', {known} there already' if known else ''}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from drbench import overrides
+from drbench.errors import without_password
 
 Db = Annotated[str | None, typer.Option("--db", help="Database, path or URL [$DRBENCH_DB or ./drbench.db].")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -41,6 +44,16 @@ Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads, for
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="fp32, bf16 or fp16.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; do and record nothing.")]
+
+
+def db_option(db: str | None) -> str:
+    """ " --db DB", as the next command wants it; nothing where none was given."""
+    return f" --db {without_password(db)}" if db else ""
+
+
+def command_line() -> str:
+    """The command that runs, as it is recorded."""
+    return without_password(shlex.join(["drbench", *sys.argv[1:]]))
 
 
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -209,7 +208,7 @@ def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = N
                 print(f"{one.stage:8} {one.variants[0].architecture}: {', '.join(one.labels)}{seed}")
             return
         with Store.open(db, write=True) as store:
-            command = shlex.join(["drbench", *sys.argv[1:]])
+            command = o.command_line()
             outcome = runner.run_suite(
                 suite, store, work=work, files=files, command=command, resume=resume, on_event=shown
             )
@@ -224,14 +223,14 @@ def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) ->
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress() as shown, Store.open(db, write=True) as store:
-        command = shlex.join(["drbench", *sys.argv[1:]])
+        command = o.command_line()
         outcome = run_ops(wanted, store, command=command, resume=resume, on_event=shown)
     _conclude(outcome, db)
 
 
 def _conclude(outcome: Outcome, db: str | None) -> None:
     """Say what became of the run and what to do next; leave with its exit code."""
-    where = f" --db {db}" if db else ""
+    where = o.db_option(db)
     skipped = f", {outcome.skipped} done before" if outcome.skipped else ""
     print(f"run {outcome.run_id} {outcome.status}: {outcome.done} done, {outcome.failed} failed{skipped}", flush=True)
     if outcome.status == "interrupted":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from drbench_db import Store, location
 
-from drbench.errors import DrbenchError, FailedError, InputError
+from drbench.errors import DrbenchError, FailedError, InputError, without_password
 
 NOBODY = 65534
 
@@ -152,7 +152,7 @@ def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_passwords_are_not_shown(text: str, shown: str) -> None:
-    assert location.without_password(text) == shown
+    assert without_password(text) == shown
 
 
 def test_a_url_and_the_environment_name_the_same_file(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:

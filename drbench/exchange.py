@@ -1,0 +1,71 @@
+"""Runs into a database from files of any kind, and out of one: `drbench import` and `drbench export`. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drbench.errors import InputError, NothingError
+from drbench.opbench.files import import_file
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+    from drbench_db.exchange import Merged
+
+_SQLITE = b"SQLite format 3\0"
+
+
+def take(source: str, store: Store) -> Iterator[Merged]:
+    """Take all runs of a source in, one commit a run, the oldest first: what the store has is not taken twice.
+
+    `source` is a database of drbench (path or URL), or a JSON file of the operator benchmark.
+
+    InputError: nothing of these, or a run that differs from the one of its id in the store; it stays as it is.
+    """
+    from drbench_db import Store
+    from drbench_db.exchange import Merged
+
+    if "://" not in source and not is_database(Path(source)):
+        found = import_file(Path(source), store)
+        added, known = (0, found.records) if found.known else (found.records, 0)
+        yield Merged(found.run.id, found.run.status, added, known)
+        return
+    with Store.open(source) as other:
+        runs = other.runs()
+        if not runs:
+            raise NothingError(f"database {other.name} holds no runs")
+        yield from merge(other, [run.id for run in reversed(runs)], store)
+
+
+def give(store: Store, wanted: Sequence[str], target: str) -> Iterator[Merged]:
+    """Runs of a store into another database, made if need be; `wanted` as `Store.run` takes them, none for all."""
+    from drbench_db import Store
+
+    runs = [store.run(one) for one in wanted] or list(reversed(store.runs()))
+    if not runs:
+        raise NothingError(f"database {store.name} holds no runs to export")
+    with Store.open(target, write=True) as other:
+        yield from merge(store, list(dict.fromkeys(run.id for run in runs)), other)
+
+
+def merge(source: Store, run_ids: Sequence[str], target: Store) -> Iterator[Merged]:
+    """All of the runs that can be; then InputError about those that differ from what the target has of them."""
+    refused = []
+    for run_id in run_ids:
+        try:
+            yield target.merge(run_id, source)
+        except InputError as error:
+            refused.append(str(error))
+    if refused:
+        raise InputError(f"of {source.name}, {len(refused)} of {len(run_ids)} runs were refused: {'; '.join(refused)}")
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file begins as SQLite's do. InputError where it cannot be read."""
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
