@@ -94,7 +94,7 @@ def test_terminal_has_the_worst_first_and_the_exit_code_last() -> None:
         next(n for n, line in enumerate(lines) if word in line) for word in ("failed", "regression", "unresolved")
     ]
     assert places == sorted(places)
-    assert lines[-1].endswith("(exit code 4)")
+    assert lines[-1] == "something failed to run: 1 failed, 1 regression, 1 unresolved, 1 held (exit code 4)"
     assert any("stages.1.conv" in line for line in lines)
 
 
@@ -106,6 +106,11 @@ def test_terminal_keeps_to_its_width(width: int) -> None:
 
 def test_terminal_names_a_layer_that_the_text_does_not() -> None:
     assert "stages.1.conv" in rendered("terminal", checked(replace(WORSE, text="more")))
+
+
+def test_a_layer_that_is_only_a_number_is_called_a_layer() -> None:
+    text = rendered("terminal", checked(replace(WORSE, layer="2", text="2 (Conv2d) 3,072 -> 3,584")))
+    assert "layer 2 (Conv2d) 3,072 -> 3,584" in text
 
 
 def test_terminal_counts_what_is_exact_and_held_and_shows_what_was_measured() -> None:

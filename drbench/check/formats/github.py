@@ -35,7 +35,8 @@ def _kind(verdict: Verdict) -> str:
 
 
 def _message(verdict: Verdict) -> str:
-    return f"{verdict.variant}: {wording.explanation(verdict) or wording.figures(verdict)}"
+    said = (wording.figures(verdict), wording.explanation(verdict))
+    return f"{verdict.variant}: {'; '.join(part for part in said if part)}"
 
 
 def _data(text: str) -> str:

@@ -17,6 +17,7 @@ MEANINGS: Mapping[int, str] = {
     UNRESOLVED: "cannot tell, and was asked to fail on that",
 }
 _PASSED = ("held", "improvement")
+_NOUNS = ("regression", "improvement")
 
 _UNITS: Mapping[str, Callable[[float], str]] = {
     "multiply-adds": lambda value: f"{value:,.0f}",
@@ -37,9 +38,12 @@ def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def counted(checked: Checked) -> str:
-    """ "1 regression, 16 held" """
+    """ "2 regressions, 16 held" """
     found = Counter(verdict.outcome for verdict in checked.verdicts)
-    return ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome]) or "no figures"
+    counts = (
+        f"{found[outcome]} {outcome}{'s' if outcome in _NOUNS and found[outcome] > 1 else ''}" for outcome in OUTCOMES
+    )
+    return ", ".join(text for text in counts if not text.startswith("0 ")) or "no figures"
 
 
 def headline(checked: Checked) -> str:
@@ -119,12 +123,15 @@ def is_difference(verdict: Verdict) -> bool:
 
 def explanation(verdict: Verdict) -> str:
     """The verdict's own words, with the layer and what was allowed to differ where those don't name them."""
-    parts = [verdict.text] if verdict.text else []
-    if verdict.layer and verdict.layer not in verdict.text:
-        parts.append(f"layer {verdict.layer}")
+    text = verdict.text
+    if verdict.layer and text.startswith(verdict.layer):
+        text = f"layer {text}"
+    elif verdict.layer and verdict.layer not in text:
+        text = f"{text}; layer {verdict.layer}".removeprefix("; ")
+    parts = [text] if text else []
     if verdict.outcome == "unresolved" and not verdict.fails:
         parts.append("warns only")
-    if verdict.allowed and not all(name in verdict.text for name in verdict.allowed):
+    if verdict.allowed:
         parts.append(f"allowed to differ: {', '.join(verdict.allowed)}")
     return "; ".join(parts)
 
