@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from drbench_db import Store
 
 from drbench import runner
-from drbench.check import baseline, facts
+from drbench.check import baseline, gate
 from drbench.errors import FailedError, InputError
 from drbench.records import Event
 from drbench.suite import Suite, parse, read_text, shipped, validate
@@ -70,13 +70,14 @@ def _counted(directory: Path, suite: Suite, on_event: Callable[[Event], None]) -
         work = runner.prepare(counting)
         with Store.open(str(Path(scratch) / "costs.db"), write=True) as store:
             outcome = runner.run_suite(counting, store, work=work, files=Path(scratch), on_event=on_event)
-            run, records = store.run(outcome.run_id), store.records(outcome.run_id)
-    if outcome.status == "interrupted":
-        raise KeyboardInterrupt
-    failed = [f"{r.variant.architecture}/{r.label}: {r.error}" for r in records if r.status != "done"]
+            if outcome.status == "interrupted":
+                raise KeyboardInterrupt
+            run = store.run(outcome.run_id)
+            found = gate.facts_of(store, run, ("costs",))
+    failed = [f"{name}: {why}" for name, facts in found.items() for why in facts.failed.values()]
     if failed:
         raise FailedError(f"nothing was written, for not everything in suite {suite.name!r} runs: {'; '.join(failed)}")
-    return baseline.dumps(baseline.saved(baseline.Baseline(), run, facts.gather(run, records), ("costs",)))
+    return baseline.dumps(baseline.saved(baseline.Baseline(), run, found, ("costs",)))
 
 
 def _workflow(suite: Path) -> str:

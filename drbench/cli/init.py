@@ -31,5 +31,6 @@ def ci(
         made = files.write(directory, suite, force=force, on_event=shown)
     for path in made:
         print(f"wrote {directory / path}")
-    print("next: commit these, and open a pull request; what costs more from then on fails it, with the layer named")
-    print(f"an intended change: drbench baseline accept --baseline {files.BASELINE} (drbench baseline accept --help)")
+    print("next: commit these; a pull request that makes a network costlier will fail, with the layer named")
+    print("where that is intended: run `drbench check` on the suite here, then")
+    print("drbench baseline accept --only VARIANT --metric costs --reason WHY")
