@@ -1,0 +1,184 @@
+"""The baseline: one file for a repository, which a person can read and review. Same facts, same bytes.
+
+    suites.NAME.ARCHITECTURE/LABEL -> its facts (see `facts`); runs.ID -> where they come from; accepted -> why changed
+
+Whatever fits in a line is in a line, so that a diff shows what changed. What is saved again and says the same keeps
+its lines, the run they came from included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from drbench.check.facts import METRICS, Facts, VariantFacts
+from drbench.errors import FailedError, InputError
+from drbench.records import Run
+
+DEFAULT = "drbench.baseline.json"
+VERSION = 1
+
+
+class Source(Facts):
+    """A run that facts come from."""
+
+    started: str
+    drbench: str
+    commit: str = ""
+    machine: str = ""
+
+
+class Accepted(Facts):
+    """An intended change: the figure of one variant, before and after, and why."""
+
+    date: str
+    suite: str
+    variant: str
+    metric: str
+    change: str
+    reason: str
+
+
+class Baseline(Facts):
+    """The file's content."""
+
+    format: Literal["drbench-baseline"] = "drbench-baseline"
+    version: int = VERSION
+    accepted: tuple[Accepted, ...] = ()
+    runs: dict[str, Source] = Field(default_factory=dict)
+    suites: dict[str, dict[str, VariantFacts]] = Field(default_factory=dict)
+
+    def variants(self, suite: str, only: Iterable[str] = ()) -> dict[str, VariantFacts]:
+        """Of one suite, what the globs name."""
+        return {name: facts for name, facts in self.suites.get(suite, {}).items() if chosen(name, only)}
+
+
+def chosen(variant: str, only: Iterable[str]) -> bool:
+    """Whether globs over architecture/label, or over the architecture, name a variant; no globs name all."""
+    globs = tuple(only)
+    architecture = variant.rpartition("/")[0]
+    return not globs or any(fnmatchcase(variant, glob) or fnmatchcase(architecture, glob) for glob in globs)
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file. InputError in one line where it is missing, of another kind or edited wrongly."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"there is no baseline {path}; `drbench baseline save` makes one from a run") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"baseline {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("format") != "drbench-baseline":
+            raise InputError(f"{path} is no baseline of drbench: its format should be 'drbench-baseline'")
+        if document.get("version") != VERSION:
+            raise InputError(f"baseline {path} has version {document.get('version')!r}, this drbench reads {VERSION}")
+        return Baseline.model_validate_json(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"baseline {path} is not valid JSON: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"baseline {path}: {where}: {first['msg']}; save it anew or mend it by hand") from error
+
+
+def write(baseline: Baseline, path: Path) -> None:
+    """The file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(dumps(baseline), encoding="utf-8", newline="\n")
+        beside.replace(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise InputError(f"baseline {path} cannot be written: {error.strerror}") from error
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise FailedError(f"baseline {path} could not be written: {error.strerror}") from error
+
+
+def saved(baseline: Baseline, run: Run, facts: Mapping[str, VariantFacts], metrics: Iterable[str]) -> Baseline:
+    """With a run's facts over what was there; what says the same stays as it is."""
+    wanted = tuple(metrics)
+    variants = dict(baseline.suites.get(run.suite, {}))
+    for name, new in facts.items():
+        old = variants.get(name) or VariantFacts(hash=new.hash)
+        change = {m: _newer(getattr(old, m), getattr(new, m)) for m in wanted if getattr(new, m) is not None}
+        if change:
+            variants[name] = old.model_copy(update={"hash": new.hash, **change})
+    return _with(baseline, {run.suite: variants}, run)
+
+
+def removed(baseline: Baseline, names: Mapping[str, Iterable[str]]) -> Baseline:
+    """Without these variants, by suite."""
+    kept = {
+        suite: {name: facts for name, facts in baseline.suites[suite].items() if name not in set(gone)}
+        for suite, gone in names.items()
+    }
+    return _with(baseline, kept)
+
+
+def _newer(old: Any, new: Any) -> Any:
+    if old is not None and old.model_copy(update={"run": new.run}) == new:
+        return old
+    return new
+
+
+def _with(baseline: Baseline, suites: Mapping[str, Mapping[str, VariantFacts]], run: Run | None = None) -> Baseline:
+    """With these suites, and only the runs that anything still comes from."""
+    together = {name: variants for name, variants in {**baseline.suites, **suites}.items() if variants}
+    runs = dict(baseline.runs)
+    if run is not None:
+        machine = run.machine
+        runs[run.id] = Source(
+            started=run.started,
+            drbench=run.code.drbench,
+            commit=run.code.commit + ("+changes" if run.code.dirty else ""),
+            machine=f"{machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}",
+        )
+    used = {
+        getattr(facts, metric).run
+        for variants in together.values()
+        for facts in variants.values()
+        for metric in METRICS
+        if getattr(facts, metric) is not None
+    }
+    return baseline.model_copy(update={"suites": together, "runs": {k: runs[k] for k in runs if k in used}})
+
+
+def dumps(baseline: Baseline) -> str:
+    """The file's text: keys in their order of meaning, suites, variants and runs sorted."""
+    document = baseline.model_dump(mode="json", exclude_none=True)
+    document["runs"] = dict(sorted(document["runs"].items()))
+    document["suites"] = {
+        suite: dict(sorted(variants.items())) for suite, variants in sorted(document["suites"].items())
+    }
+    return _lines(document, "") + "\n"
+
+
+def _lines(value: Any, indent: str) -> str:
+    """JSON; a table or list of scalars in a line, except the top of the file and what holds long text."""
+    inside = indent + " "
+    if isinstance(value, dict) and value and _deep(value):
+        rows = [f"{inside}{_text(key)}: {_lines(item, inside)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        rows = [inside + _lines(item, inside) for item in value]
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    return _text(value)
+
+
+def _deep(value: Mapping[str, Any]) -> bool:
+    """Whether a table holds tables, or lists of them."""
+    return any(
+        isinstance(item, dict) or (isinstance(item, list) and any(isinstance(one, dict) for one in item))
+        for item in value.values()
+    )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

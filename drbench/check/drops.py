@@ -1,0 +1,118 @@
+"""Whether top-1 dropped: of two given sets of weights image by image, of an operator seed by seed.
+
+By images: McNemar's exact test. Only images on which the two differ say anything; were there no drop, each of those
+would be lost or won with equal chance. The interval is Clopper and Pearson's for the share of losses among them, times
+how many they are, and never narrower than Wald's for the difference of paired shares; it lies below zero where the
+one-sided exact test at (1 - level) / 2 is significant.
+
+By seeds: Student's t over the differences of common seeds, which begin from the same weights and see the same images;
+Welch's where the two have no five seeds in common.
+
+Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+from scipy.special import bdtrc, betaincinv, ndtri, stdtrit
+
+from drbench.errors import InputError
+
+POWER = 0.8
+"""How often a drop of the size in `Change.sees` would have been found."""
+
+TOLERANCE = 0.02
+"""Where no limit is given: a drop of two points must be excluded before nothing is said to have dropped."""
+
+LEAST_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of top-1, as a fraction: now - before, its interval, and the smallest drop that such data show (POWER).
+
+    `outcome`: regression (certainly a drop, beyond the limit), improvement (certainly a gain, beyond the limit), held
+    (no drop beyond limit or TOLERANCE), unresolved. `count`: images that differ, or seeds.
+    """
+
+    outcome: str
+    effect: float
+    interval: tuple[float, float]
+    sees: float
+    count: int
+
+
+def by_images(before: Sequence[bool], now: Sequence[bool], *, limit: float = 0.0, level: float = 0.99) -> Change:
+    """Two sets of answers on the same images, in the same order. InputError where there are none, or not as many."""
+    if len(before) != len(now) or not before:
+        raise InputError(f"{len(now)} answers beside {len(before)}: McNemar's test needs the same images")
+    lost = sum(1 for a, b in zip(before, now, strict=True) if a and not b)
+    won = sum(1 for a, b in zip(before, now, strict=True) if b and not a)
+    images, differ, tail = len(now), lost + won, (1 - level) / 2
+    low = float(betaincinv(lost, won + 1, tail)) if lost else 0.0
+    high = float(betaincinv(lost + 1, won, 1 - tail)) if won else 1.0
+    effect = (won - lost) / images
+    reach = float(ndtri(1 - tail)) * math.sqrt((differ / images - effect**2) / images)
+    interval = (
+        min(_share(high, differ, images), effect - reach),
+        max(_share(low, differ, images), effect + reach),
+    )
+    return Change(_outcome(interval, limit), effect, interval, _seen(differ, tail) / images + limit, differ)
+
+
+def _share(losses: float, differ: int, images: int) -> float:
+    """The change of top-1 where this share of the images that differ is lost."""
+    return (1 - 2 * losses) * differ / images
+
+
+def _seen(differ: int, tail: float) -> float:
+    """The smallest drop, in images, that the test finds with POWER among so many that differ."""
+    count = max(differ, math.ceil(math.log2(1 / tail)))  # fewer are never significant, were they all lost
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bdtrc(middle - 1, count, 0.5) <= tail else (middle + 1, high)
+    return (2 * float(betaincinv(low, count - low + 1, POWER)) - 1) * count
+
+
+def by_seeds(
+    before: Mapping[int | None, float], now: Mapping[int | None, float], *, limit: float = 0.0, level: float = 0.99
+) -> Change:
+    """top-1 by seed. InputError with fewer than LEAST_SEEDS of either."""
+    if min(len(before), len(now)) < LEAST_SEEDS:
+        raise InputError(f"{len(now)} seeds beside {len(before)}: a claim about trained networks needs {LEAST_SEEDS}")
+    both = [seed for seed in now if seed in before]
+    if len(both) >= LEAST_SEEDS:
+        differences = [now[seed] - before[seed] for seed in both]
+        effect, error, freedom = fmean(differences), _error(differences), len(both) - 1.0
+        count = len(both)
+    else:
+        new, old = list(now.values()), list(before.values())
+        effect, count = fmean(new) - fmean(old), min(len(new), len(old))
+        parts = [_error(values) ** 2 for values in (new, old)]
+        error = math.sqrt(sum(parts))
+        weights = parts[0] ** 2 / (len(new) - 1) + parts[1] ** 2 / (len(old) - 1)
+        freedom = sum(parts) ** 2 / weights if weights else float(len(new) + len(old) - 2)
+    reach = float(stdtrit(freedom, (1 + level) / 2))
+    interval = (effect - reach * error, effect + reach * error)
+    sees = (reach + float(stdtrit(freedom, POWER))) * error + limit
+    return Change(_outcome(interval, limit), effect, interval, sees, count)
+
+
+def _error(values: Iterable[float]) -> float:
+    """The standard error of the mean."""
+    found = list(values)
+    return math.sqrt(variance(found) / len(found))
+
+
+def _outcome(interval: tuple[float, float], limit: float) -> str:
+    low, high = interval
+    if high < -limit:
+        return "regression"
+    if low > limit:
+        return "improvement"
+    return "held" if low >= -(limit or TOLERANCE) else "unresolved"

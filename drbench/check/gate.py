@@ -1,0 +1,111 @@
+"""A whole check: what a run says beside a baseline or another run -> Checked. Reads the store, measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drbench import __version__
+from drbench.check import baseline as files
+from drbench.check.baseline import Accepted, Baseline, chosen
+from drbench.check.facts import METRICS, VariantFacts, gather
+from drbench.check.judge import judge
+from drbench.check.rules import Rules
+from drbench.check.verdicts import Checked, Verdict
+from drbench.errors import NothingError
+from drbench.records import Run
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+
+def facts_of(store: Store, run: Run, metrics: Iterable[str] = METRICS) -> dict[str, VariantFacts]:
+    """What a run says about these metrics. NothingError where it has nothing to say at all."""
+    stages = [METRICS[metric] for metric in metrics]
+    records = [
+        record for stage in stages for record in store.records(run.id, stage=stage, samples=stage == METRICS["memory"])
+    ]
+    if not records:
+        raise NothingError(f"run {run.id} has no records of {', '.join(stages)}: there is nothing to compare")
+    return gather(run, records)
+
+
+def against_file(store: Store, run: Run, path: Path, rules: Rules, only: Sequence[str] = ()) -> Checked:
+    """A run beside a baseline file. NothingError where the file knows nothing of the run's suite."""
+    baseline = files.read(path)
+    if run.suite not in baseline.suites:
+        known = ", ".join(sorted(baseline.suites)) or "no suite at all"
+        raise NothingError(
+            f"baseline {path} knows nothing of suite {run.suite!r} (it holds: {known}); "
+            f"drbench baseline save --run {run.id} adds it"
+        )
+    return _checked(run, str(path), baseline.variants(run.suite), facts_of(store, run, rules.metrics), rules, only)
+
+
+def against_run(store: Store, run: Run, other: Run, rules: Rules, only: Sequence[str] = ()) -> Checked:
+    """A run beside an earlier one."""
+    before, now = (facts_of(store, one, rules.metrics) for one in (other, run))
+    return _checked(run, other.id, before, now, rules, only)
+
+
+def _checked(
+    run: Run,
+    reference: str,
+    before: Mapping[str, VariantFacts],
+    now: Mapping[str, VariantFacts],
+    rules: Rules,
+    only: Sequence[str],
+) -> Checked:
+    verdicts, notes = judge(_chosen(before, only), _chosen(now, only), rules)
+    if not verdicts:
+        what = f"--only {' '.join(only)} leaves nothing" if only else f"neither has {', '.join(rules.metrics)}"
+        raise NothingError(f"run {run.id} beside {reference}: {what} to compare")
+    about = {
+        "metrics": list(rules.metrics),
+        "only": list(only),
+        "machine": run.machine.cpu,
+        "drbench": run.code.drbench or __version__,
+        "commit": run.code.commit,
+    }
+    return Checked(run.suite, run.id, reference, verdicts, notes, about)
+
+
+def _chosen(side: Mapping[str, VariantFacts], only: Sequence[str]) -> dict[str, VariantFacts]:
+    return {name: facts for name, facts in side.items() if chosen(name, only)}
+
+
+def accept(
+    baseline: Baseline, run: Run, now: Mapping[str, VariantFacts], metric: str, reason: str, only: Sequence[str]
+) -> tuple[Baseline, tuple[Accepted, ...]]:
+    """The baseline with the run's figures of one metric for the variants that the globs name, and why.
+
+    NothingError where no variant is named, or all say what they said before.
+    """
+    before = baseline.variants(run.suite, only)
+    after = {name: facts for name, facts in now.items() if name in before}
+    found: list[Accepted] = []
+    rules = Rules((metric,))
+    verdicts, _ = judge({name: before[name] for name in after}, after, rules)
+    changed = files.saved(baseline, run, after, (metric,))
+    for name in sorted(after):
+        if changed.suites[run.suite][name] == baseline.suites[run.suite][name]:
+            continue
+        mine = [verdict for verdict in verdicts if verdict.variant == name]
+        text = "; ".join(_change(verdict) for verdict in mine if verdict.before != verdict.now) or "other layers"
+        found.append(
+            Accepted(
+                date=date.today().isoformat(), suite=run.suite, variant=name, metric=metric, change=text, reason=reason
+            )
+        )
+    if not found:
+        what = "says the same as the baseline" if after else f"and the baseline share no variant of {' '.join(only)}"
+        raise NothingError(f"run {run.id} {what} ({metric} of suite {run.suite!r}): nothing to accept")
+    return changed.model_copy(update={"accepted": (*changed.accepted, *found)}), tuple(found)
+
+
+def _change(verdict: Verdict) -> str:
+    """ "madds 10900000 -> 11000000 multiply-adds" """
+    ends = ["?" if end is None else f"{end:.12g}" for end in (verdict.before, verdict.now)]
+    return f"{verdict.figure} {' -> '.join(ends)} {verdict.unit}".strip()

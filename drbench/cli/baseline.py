@@ -1,0 +1,190 @@
+"""`drbench baseline`: the file that a repository's checks are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drbench.cli import options as o
+from drbench.errors import InputError, NothingError
+
+if TYPE_CHECKING:
+    from drbench.check.baseline import Baseline
+    from drbench.check.facts import VariantFacts
+
+app = typer.Typer(no_args_is_help=True, help="Save, list, show, remove and accept what checks are held against.")
+
+File = Annotated[Path, typer.Option("--baseline", help="The file.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant; may be repeated.")]
+Suite = Annotated[str | None, typer.Option("--suite", help="Only of this suite.")]
+Metrics = Annotated[list[str] | None, typer.Option("--metrics", help="Of costs,latency,memory,top1.")]
+FILE = Path("drbench.baseline.json")
+
+
+@app.callback()
+def _baseline() -> None:
+    pass
+
+
+@app.command("save")
+def save(
+    run: Annotated[str, typer.Option("--run", help="A run's id, the beginning of one, or 'latest'.")] = "latest",
+    metrics: Metrics = None,
+    only: Only = None,
+    baseline: File = FILE,
+    db: o.Db = None,
+) -> None:
+    """Put what a run found into the file; what else is there stays."""
+    from drbench_db import Store
+
+    from drbench.check import baseline as files
+    from drbench.check.facts import METRICS
+    from drbench.check.gate import facts_of
+    from drbench.overrides import choices
+
+    wanted = _known(choices(metrics or [])) or list(METRICS)
+    with Store.open(db) as store:
+        of = store.run(run)
+        found = facts_of(store, of, wanted)
+    kept = {name: facts for name, facts in found.items() if files.chosen(name, only or ()) and facts.known()}
+    if not kept:
+        failed = "; ".join(f"{name}: {why}" for name, facts in found.items() for why in facts.failed.values())
+        raise NothingError(
+            f"run {of.id} has nothing to save of {' '.join(only or ['any variant'])}{failed and ': '}{failed}"
+        )
+    before = files.read(baseline) if baseline.exists() else files.Baseline()
+    files.write(files.saved(before, of, kept, wanted), baseline)
+    for name, facts in found.items():
+        for metric, why in facts.failed.items():
+            typer.echo(f"left out: {metric} of {name}, which failed: {why}", err=True)
+    what = sorted({metric for facts in kept.values() for metric in facts.known()}, key=list(METRICS).index)
+    print(f"{baseline}: {len(kept)} variants of suite {of.suite} ({', '.join(what)}) from run {of.id}")
+
+
+@app.command("list")
+def list_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None:
+    """The variants in the file, and what is known of them."""
+    from drbench.check import baseline as files
+    from drbench.cli.tables import show, table
+
+    found = files.read(baseline)
+    rows = [
+        (name, variant, ", ".join(facts.known()), facts.hash)
+        for name in _suites(found, suite)
+        for variant, facts in sorted(found.variants(name, only or ()).items())
+    ]
+    if not rows:
+        raise NothingError(f"baseline {baseline} holds nothing that fits")
+    show(table("", ("suite", "variant", "metrics", "hash"), rows, 4))
+
+
+@app.command("show")
+def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None:
+    """The figures in the file, where they come from, and which changes were accepted."""
+    from drbench.check import baseline as files
+    from drbench.cli.tables import show, table
+
+    found = files.read(baseline)
+    rows = [
+        (name, variant, *line)
+        for name in _suites(found, suite)
+        for variant, facts in sorted(found.variants(name, only or ()).items())
+        for line in _figures(facts)
+    ]
+    if not rows:
+        raise NothingError(f"baseline {baseline} holds nothing that fits")
+    show(table("", ("suite", "variant", "metric", "figures", "run"), rows, 5))
+    for name, run in sorted(found.runs.items()):
+        print(f"run {name}: {run.started}, drbench {run.drbench} {run.commit}, {run.machine}".rstrip(", "))
+    for one in found.accepted:
+        print(f"accepted {one.date}: {one.metric} of {one.variant} ({one.suite}): {one.change}. {one.reason}")
+
+
+@app.command("remove")
+def remove(
+    only: Annotated[list[str], typer.Option("--only", help="Glob over architecture/variant; may be repeated.")],
+    suite: Suite = None,
+    baseline: File = FILE,
+) -> None:
+    """Take variants out of the file."""
+    from drbench.check import baseline as files
+
+    found = files.read(baseline)
+    gone = {name: tuple(found.variants(name, only)) for name in _suites(found, suite)}
+    if not any(gone.values()):
+        raise NothingError(f"baseline {baseline} holds nothing of {' '.join(only)}")
+    files.write(files.removed(found, gone), baseline)
+    for name, variants in gone.items():
+        for variant in variants:
+            print(f"removed {variant} of suite {name}")
+
+
+@app.command("accept")
+def accept(
+    only: Annotated[list[str], typer.Option("--only", help="Glob over architecture/variant; may be repeated.")],
+    metric: Annotated[str, typer.Option("--metric", help="costs, latency, memory or top1.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why the change is intended; stays in the file.")],
+    run: Annotated[str, typer.Option("--run", help="A run's id, the beginning of one, or 'latest'.")] = "latest",
+    baseline: File = FILE,
+    db: o.Db = None,
+) -> None:
+    """Take an intended change into the file, with the reason."""
+    from drbench_db import Store
+
+    from drbench.check import baseline as files
+    from drbench.check import gate
+
+    _known([metric])
+    if not reason.strip():
+        raise InputError("--reason '' should say why the change is intended: it is what a reviewer reads")
+    found = files.read(baseline)
+    with Store.open(db) as store:
+        of = store.run(run)
+        now = gate.facts_of(store, of, (metric,))
+    changed, accepted = gate.accept(found, of, now, metric, " ".join(reason.split()), only)
+    files.write(changed, baseline)
+    for one in accepted:
+        print(f"accepted {one.metric} of {one.variant}: {one.change}")
+
+
+def _known(metrics: list[str]) -> list[str]:
+    """InputError for a name that is no metric's."""
+    from drbench.check.facts import METRICS
+    from drbench.errors import unknown
+
+    for name in metrics:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+    return metrics
+
+
+def _figures(facts: VariantFacts) -> Iterator[tuple[str, str, str]]:
+    """(metric, figures in words, run) of all that is known of a variant."""
+    from math import exp
+    from statistics import fmean
+
+    if facts.costs:
+        madds, params = (sum(found) for found in zip(*((x.work, x.params) for x in facts.costs.layers), strict=True))
+        yield "costs", f"{madds:,} multiply-adds, {params:,} parameters", facts.costs.run
+    if facts.latency:
+        for ratio in facts.latency.ratios:
+            text = f"b={ratio.batch}: {exp(fmean(ratio.workers)):.3f} times the plain network"
+            yield "latency", f"{text}, {len(ratio.workers)} workers", facts.latency.run
+    if facts.memory:
+        for peak in facts.memory.peaks:
+            yield "memory", f"{peak.part}: {peak.bytes / 2**20:.1f} MiB", facts.memory.run
+    if facts.top1:
+        seeds = ", ".join(f"{100 * one.top1:.2f}%" for one in facts.top1.seeds)
+        yield "top1", f"{seeds} of {facts.top1.seeds[0].images:,} images", facts.top1.run
+
+
+def _suites(found: Baseline, wanted: str | None) -> list[str]:
+    from drbench.errors import unknown
+
+    names = sorted(found.suites)
+    if wanted is not None and wanted not in names:
+        raise unknown("suite", wanted, names, "Those are in the baseline")
+    return names if wanted is None else [wanted]

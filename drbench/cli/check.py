@@ -1,0 +1,194 @@
+"""`drbench check`: the gate. A suite now, or a run as recorded, beside a baseline, another run or a commit."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drbench.cli import options as o
+from drbench.errors import INTERRUPTED, InputError, NothingError
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+    from drbench.check.rules import Rules
+    from drbench.check.verdicts import Checked
+    from drbench.records import Event, Run
+    from drbench.suite import Suite
+
+    RulesOf = Callable[[Suite], Rules]
+
+Metrics = Annotated[list[str] | None, typer.Option("--metrics", help="Of costs,latency,memory,top1 [the suite's].")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="METRIC[:GLOB]=SHARE", help="How much worse is no regression: latency=0.03."),
+]
+OnUnresolved = Annotated[
+    list[str] | None,
+    typer.Option("--on-unresolved", metavar="[METRIC=]warn|fail", help="What cannot be told: warn (default) or fail."),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow-different", metavar="FIELD", help="Compare although this condition differs; is marked."),
+]
+Checkpoints = Annotated[
+    bool, typer.Option("--checkpoints", help="top-1 of just these weights (McNemar), not of the operator over seeds.")
+]
+Format = Annotated[str | None, typer.Option("--format", help="terminal, md, json, bmf, junit or github.")]
+Output = Annotated[
+    list[Path] | None, typer.Option("--output", "-o", help="Into a file too: .md, .json, .xml (junit); repeatable.")
+]
+
+
+def check(
+    suite: Annotated[str | None, typer.Argument(help="A suite to run first; or none, with --run.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Judge a run as recorded.")] = None,
+    baseline: Annotated[Path | None, typer.Option("--baseline", metavar="FILE", help="[drbench.baseline.json]")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="REF", help="A run, or a commit for absolute times.")
+    ] = None,
+    metrics: Metrics = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant.")] = None,
+    limit: Limit = None,
+    on_unresolved: OnUnresolved = None,
+    allow_different: Allow = None,
+    checkpoints: Checkpoints = False,
+    max_time: Annotated[
+        float, typer.Option("--max-time", help="Seconds that measuring against a commit may take.")
+    ] = 120.0,
+    format: Format = None,
+    output: Output = None,
+    db: o.Db = None,
+) -> None:
+    """Is anything worse? Exit codes: 0 no, 1 yes, 3 nothing to compare, 4 something failed to run, 5 cannot tell."""
+    from drbench.check import rules as made
+    from drbench.cli import verdicts
+    from drbench.overrides import choices
+
+    if (suite is None) == (run is None):
+        raise InputError("check what? drbench check SUITE runs and judges a suite, drbench check --run RUN a run")
+    if baseline is not None and against is not None:
+        raise InputError("--baseline FILE and --against REF: one of the two is what is compared with")
+    shown = verdicts.outputs(format, output or ())
+
+    def rules_of(found: Suite) -> Rules:
+        return made.rules(
+            found.check,
+            metrics=choices(metrics or ()),
+            limits=limit or (),
+            on_unresolved=on_unresolved or (),
+            allowed=choices(allow_different or ()),
+            checkpoints=checkpoints,
+        )
+
+    if run is not None:
+        checked = _recorded(run, baseline, against, rules_of, only or [], db)
+    else:
+        assert suite is not None
+        checked = _measured(suite, baseline, against, rules_of, only or [], max_time, db)
+    verdicts.say(checked, shown)
+    raise typer.Exit(checked.exit_code)
+
+
+def _recorded(
+    run: str, baseline: Path | None, against: str | None, rules_of: RulesOf, only: list[str], db: str | None
+) -> Checked:
+    """Of a run in the database; nothing is measured."""
+    from drbench_db import Store
+
+    from drbench.check import gate
+    from drbench.check.baseline import DEFAULT
+    from drbench.suite import parse, validate
+
+    with Store.open(db) as store:
+        now = store.run(run)
+        rules = rules_of(validate(parse(now.suite_text, now.id), now.id))
+        if against is None:
+            return gate.against_file(store, now, baseline or Path(DEFAULT), rules, only)
+        other = _known(store, against)
+        if other is None:
+            raise InputError(
+                f"--against {against!r} is no run in {store.name}; a commit goes with a suite, since times of two "
+                "commits are measured together: drbench check SUITE --against GITREF"
+            )
+        return gate.against_run(store, now, other, rules, only)
+
+
+def _measured(
+    name: str,
+    baseline: Path | None,
+    against: str | None,
+    rules_of: RulesOf,
+    only: list[str],
+    max_time: float,
+    db: str | None,
+) -> Checked:
+    """Of a suite, which is run first, as far as its metrics need it."""
+    from drbench_db import Store
+
+    from drbench.check import gate
+    from drbench.check.baseline import DEFAULT, read
+    from drbench.suite import read_suite
+
+    suite = read_suite(name, {"only": only})
+    rules = rules_of(suite)
+    if against is None:
+        read(path := baseline or Path(DEFAULT))  # wrong ones are told before anything is measured
+    with Store.open(db, write=True) as store:
+        other = _known(store, against) if against is not None else None
+        if against is not None and other is None:
+            from drbench.check.commits import against_commit
+
+            with _progress() as shown:
+                return against_commit(name, against, rules, only, max_time, shown)
+        now = _run(suite, rules, store, db)
+        if other is not None:
+            return gate.against_run(store, now, other, rules, only)
+        return gate.against_file(store, now, path, rules, only)
+
+
+def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
+    """The suite's run, with the stages that the metrics need."""
+    from drbench_db.location import locate
+
+    from drbench import runner
+    from drbench.check.facts import METRICS
+    from drbench.records import STAGES
+
+    wanted = {METRICS[metric] for metric in rules.metrics}
+    staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})
+    path = locate(db).path
+    files = (path.parent if path else Path.cwd()).resolve() / "drbench-files"
+    with _progress() as shown:
+        work = runner.prepare(staged)
+        command = o.command_line()
+        outcome = runner.run_suite(staged, store, work=work, files=files, command=command, on_event=shown)
+    if outcome.status == "interrupted":
+        print(f"go on with: drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}",
+              file=sys.stderr, flush=True)  # fmt: skip
+        raise typer.Exit(INTERRUPTED)
+    return store.run(outcome.run_id)
+
+
+def _known(store: Store, ref: str) -> Run | None:
+    """The run that is meant, if it is one."""
+    try:
+        return store.run(ref)
+    except (InputError, NothingError):
+        return None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Event], None]]:
+    """On stderr alone: stdout is for the verdicts. A batch system's "please end" is a Ctrl-C."""
+    from drbench.cli.progress import Progress
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Progress() as shown:
+        yield lambda event: None if event.kind == "table" else shown(event)

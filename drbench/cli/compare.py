@@ -1,0 +1,49 @@
+"""`drbench compare`: one run beside another, judged as a check is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from drbench.cli import options as o
+from drbench.cli.check import Allow, Checkpoints, Format, Limit, Metrics, OnUnresolved, Output
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="The run to hold the other against: an id, or the beginning of one.")],
+    now: Annotated[str, typer.Argument(help="The run that is judged.")] = "latest",
+    metrics: Metrics = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant.")] = None,
+    limit: Limit = None,
+    on_unresolved: OnUnresolved = None,
+    allow_different: Allow = None,
+    checkpoints: Checkpoints = False,
+    format: Format = None,
+    output: Output = None,
+    db: o.Db = None,
+) -> None:
+    """What changed from one run to another: ratio, interval and verdict of every variant. Exit codes as of a check."""
+    from drbench_db import Store
+
+    from drbench.check import gate, rules
+    from drbench.check.facts import METRICS
+    from drbench.cli import verdicts
+    from drbench.overrides import choices
+    from drbench.suite import parse, validate
+
+    shown = verdicts.outputs(format, output or ())
+    with Store.open(db) as store:
+        old, new = store.run(before), store.run(now)
+        table = validate(parse(new.suite_text, new.id), new.id).check
+        asked = rules.rules(
+            table,
+            metrics=choices(metrics or ()) or list(METRICS),
+            limits=limit or (),
+            on_unresolved=on_unresolved or (),
+            allowed=choices(allow_different or ()),
+            checkpoints=checkpoints,
+        )
+        checked = gate.against_run(store, new, old, asked, only or ())
+    verdicts.say(checked, shown)
+    raise typer.Exit(checked.exit_code)

@@ -1,0 +1,49 @@
+"""Where verdicts go: to stdout in one format, and into files whose names say theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drbench.cli.output import screen, write
+from drbench.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from drbench.check.verdicts import Checked
+
+WIDTH = 120
+SUFFIXES: Mapping[str, str] = {
+    ".bmf.json": "bmf",
+    ".json": "json",
+    ".md": "md",
+    ".xml": "junit",
+    ".txt": "terminal",
+}
+
+
+def outputs(format: str | None, files: Iterable[Path]) -> dict[Path | None, str]:
+    """Place (None: stdout) -> format. InputError for what is no format and for a file whose name tells none."""
+    from drbench.check.formats import FORMATS
+
+    if format is not None and format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    found: dict[Path | None, str] = {None: format or "terminal"}
+    for path in files:
+        fitting = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), None)
+        if fitting is None:
+            raise InputError(f"-o {str(path)!r}: the name should end in one of {', '.join(SUFFIXES)}")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"-o {str(path)!r}: there is no directory {path.parent}")
+        found[path] = fitting
+    return found
+
+
+def say(checked: Checked, places: Mapping[Path | None, str]) -> None:
+    """Write the check to all its places, stdout first."""
+    from drbench.check.formats import FORMATS
+
+    width, color = screen()
+    for path, format in places.items():
+        on_screen = path is None
+        write(FORMATS[format](checked, (width if on_screen else None) or WIDTH, color and on_screen), path)
