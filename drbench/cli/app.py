@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from drbench import __version__
-from drbench.cli import db, env, export, import_, init, kernels, models, report, run, runs, show, suites
+from drbench.cli import (
+    baseline,
+    check,
+    compare,
+    db,
+    env,
+    export,
+    import_,
+    init,
+    kernels,
+    models,
+    report,
+    run,
+    runs,
+    show,
+    suites,
+)
 
 app = typer.Typer(
     help="Benchmark and leaderboard for neural architectures, built around Dynamic Region-Aware Convolution.",
@@ -31,6 +47,9 @@ def _drbench(
 
 app.add_typer(run.app, name="run")
 app.command("report")(report.report)
+app.command("check")(check.check)
+app.command("compare")(compare.compare)
+app.add_typer(baseline.app, name="baseline")
 app.command("export")(export.export)
 app.command("import")(import_.import_)
 app.add_typer(runs.app, name="runs")
