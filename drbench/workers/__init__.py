@@ -5,21 +5,28 @@
         if ended.status == "done":
             ended.value
 
-The function is called as `function(*arguments, say=...)` in a fresh process; arguments and value are pickled, `say`
-hands Events back while it works.
+The function is called as `function(*arguments, say=...)` in a fresh process that knows the caller's directory,
+environment and sys.path; arguments and value are pickled, `say` hands Events back while it works.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
-from drbench.names import load
 from drbench.records import Event
+from drbench.workers import endings
+from drbench.workers.child import Answer, Request
+from drbench.workers.start import Worker, start, warm_up
+from drbench.workers.watch import Watch
 
 OnEvent = Callable[[Event], None]
+PERIOD = 0.05
+"""Seconds between two looks at a worker's memory and time."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,10 @@ class Limits:
 class Ended:
     """How a worker ended: "done" (with `value`), "failed" (the function raised), "crashed" (a signal, an exit), "oom"
     (host or device memory) or "timeout". `reason` says it in one line, `traceback` at length where there is one.
+
+    `error` is what was raised, where that is one of drbench's own errors or of the system's: they mean something to
+    the caller. `peak_memory`: the most bytes that were resident in it and its children, as far as one look in 50 ms
+    sees. `seconds`: wall time of the call.
     """
 
     status: str
@@ -42,12 +53,17 @@ class Ended:
     traceback: str = ""
     peak_memory: int = 0
     seconds: float = 0.0
+    error: Exception | None = None
 
 
 class Workers:
-    """Starts workers, one at a time. A context manager: nothing that it started outlives it."""
+    """Starts workers, one at a time. A context manager: no worker outlives it.
+
+    What workers are forked from stays for the next Workers of this process, and ends with the process.
+    """
 
     def __enter__(self) -> Self:
+        warm_up()
         return self
 
     def __exit__(
@@ -58,9 +74,49 @@ class Workers:
     def run(
         self, function: str, *arguments: Any, limits: Limits | None = None, on_event: OnEvent = lambda event: None
     ) -> Ended:
-        """Call `function` ("package.module:callable") in a worker and wait for it."""
-        # For now in this process.
-        try:
-            return Ended("done", load("worker", function)(*arguments, say=on_event))
-        except Exception as error:
-            return Ended("failed", reason=f"{type(error).__name__}: {error}")
+        """Call `function` ("package.module:callable") in a worker and wait for it.
+
+        Whatever interrupts the wait (Ctrl-C, an error of `on_event`) ends the worker first.
+        """
+        limits = limits or Limits()
+        with start() as worker:
+            worker.ask(Request.of(function, arguments, limits.memory_bytes))
+            return _await(worker, limits, on_event)
+
+
+def _await(worker: Worker, limits: Limits, on_event: OnEvent) -> Ended:
+    began, watch, kills = time.monotonic(), Watch(worker.pid), endings.oom_kills()
+    answer: Answer | None = None
+    stopped = ""
+    status = None
+    while status is None:
+        wait(worker.waitables, timeout=PERIOD)
+        status = worker.status()  # before the messages: what it said last is then among them
+        for message in worker.messages():
+            if isinstance(message, Event):
+                on_event(message)
+            else:
+                answer = message
+        if status is not None or stopped:
+            continue
+        held = watch.look(exact_above=limits.memory_bytes)
+        if limits.memory_bytes is not None and held > limits.memory_bytes:
+            stopped = "oom"
+            worker.kill()
+        elif limits.seconds is not None and time.monotonic() - began > limits.seconds:
+            stopped = "timeout"
+            worker.say_where()
+            worker.kill()
+    ended = _ended(worker, status, answer, stopped, limits, kills)
+    return replace(ended, peak_memory=watch.peak, seconds=time.monotonic() - began)
+
+
+def _ended(worker: Worker, status: int, answer: Answer | None, stopped: str, limits: Limits, kills: int) -> Ended:
+    if answer is not None:
+        return Ended(answer.status, answer.value, answer.reason, answer.traceback, error=answer.error)
+    if stopped == "oom":
+        return Ended("oom", reason=endings.memory(limits.memory_bytes or 0))
+    if stopped == "timeout":
+        return Ended("timeout", reason=endings.time(limits.seconds or 0), traceback=worker.log())
+    kind, reason = endings.crash(status, oom=endings.oom_kills() > kills)
+    return Ended(kind, reason=reason, traceback=worker.log())

@@ -1,0 +1,264 @@
+"""How a worker is started: forked by the server on Linux; a fresh Python where a fork is not to be trusted."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import IO, Any, Self
+
+import psutil
+
+from drbench.errors import FailedError
+from drbench.workers import child
+
+FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
+MOMENT = 2.0
+"""Seconds that a worker has to end by itself when it is asked to."""
+
+AT_LOAD = (
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "LD_",
+    "PYTHON",
+    "TORCH",
+    "PYTORCH",
+    "CUDA",
+    "ATEN_",
+    "DRBENCH",
+)
+"""Variables that libraries read when they are loaded: a server that was started under others cannot be used."""
+
+
+class Worker(ABC):
+    """One worker, from its start to its end. A context manager: it, and all it started, is gone afterwards."""
+
+    pid: int
+    connection: Connection
+    waitables: list[Any]
+
+    def __init__(self) -> None:
+        self.ended: int | None = None
+        self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
+
+    @abstractmethod
+    def status(self) -> int | None:
+        """Exit code, or the negative number of the signal that ended it; None while it runs."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it and its children at once."""
+
+    def ask(self, request: child.Request) -> None:
+        """Hand it its request."""
+        with suppress(BrokenPipeError):  # it is dead: its status says why
+            self.connection.send(request)
+
+    def messages(self) -> Iterator[Any]:
+        """What has come from it since the last time; nothing more where it died within a message."""
+        with suppress(EOFError, OSError):
+            while self.connection.poll():
+                yield self.connection.recv()
+
+    def say_where(self) -> None:
+        """Have it write to its log where it is, thread by thread."""
+        if hasattr(signal, "SIGUSR1"):
+            with suppress(OSError):
+                os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        """What it wrote of its end."""
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
+
+    def end(self) -> None:
+        """Ask it to end, and kill what has not."""
+        until = time.monotonic() + MOMENT
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGTERM)
+        while self.status() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        if self.status() is None:
+            self.kill()
+            while self.status() is None:
+                time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.status() is None:
+                self.end()
+        finally:
+            self.connection.close()
+            self.output.close()
+
+
+class Server:
+    """The process that workers are forked from (see drbench.workers.server)."""
+
+    def __init__(self) -> None:
+        self.environment = _at_load()
+        self.control, theirs = socket.socketpair()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from drbench.workers.server import main; main({theirs.fileno()})"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+
+    def fits(self) -> bool:
+        """Whether it is alive and was started under the same variables."""
+        return self.process.poll() is None and self.environment == _at_load()
+
+    def stop(self) -> None:
+        """End it, and with it its worker."""
+        self.control.close()
+        try:
+            self.process.wait(timeout=MOMENT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Forked(Worker):
+    """A worker of the server."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+        self.connection, theirs = multiprocessing.Pipe()
+        with theirs, open(os.devnull, "wb") as nowhere:
+            outputs = [one if _is_open(one) else nowhere.fileno() for one in (1, 2)]
+            try:
+                socket.send_fds(server.control, [b"!"], [theirs.fileno(), self.output.fileno(), *outputs])
+                answer = server.control.recv(8)
+            except OSError:
+                answer = b""
+        if len(answer) < 8:
+            self.ended = 1
+            raise FailedError("the process that workers are forked from ended; what it said stands above")
+        self.pid = int.from_bytes(answer, sys.byteorder)
+        self.waitables = [self.connection, server.control]
+
+    def status(self) -> int | None:
+        """See Worker."""
+        if self.ended is None and multiprocessing.connection.wait([self.server.control], 0):
+            try:
+                answer = self.server.control.recv(8)
+            except OSError:
+                answer = b""
+            if not answer:  # the server was killed, and the system has killed the worker with it
+                self.kill()
+            self.ended = int.from_bytes(answer, sys.byteorder, signed=True) if answer else -signal.SIGKILL
+        return self.ended
+
+    def kill(self) -> None:
+        """See Worker; the server kills the rest of the tree when the worker is dead."""
+        for send in (os.killpg, os.kill):  # it may not have come to be the leader of its group yet
+            with suppress(OSError):
+                send(self.pid, signal.SIGKILL)
+
+
+class Spawned(Worker):
+    """A worker that is a Python of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.get_context("spawn").Process(target=_spawned, args=(theirs,), daemon=False)
+        self.process.start()
+        theirs.close()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
+        self.waitables = [self.connection, self.process.sentinel]
+
+    def status(self) -> int | None:
+        """See Worker."""
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """See Worker."""
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.kill()
+
+
+def _spawned(connection: Connection) -> None:
+    import threading
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def die_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=die_with_it, daemon=True).start()
+    child.serve(connection, -1)
+    os._exit(0)
+
+
+_server: Server | None = None
+
+
+def start() -> Worker:
+    """A worker that waits for its request."""
+    server = warm_up()
+    return Spawned() if server is None else Forked(server)
+
+
+def warm_up() -> Server | None:
+    """Have a server, which loads torch while the caller goes on; None where workers are not forked."""
+    global _server
+    if not FORKS:
+        return None
+    if _server is None or not _server.fits():
+        stop()
+        _server = Server()
+    return _server
+
+
+@atexit.register
+def stop() -> None:
+    """End the server, if there is one."""
+    global _server
+    if _server is not None:
+        _server.stop()
+        _server = None
+
+
+def _at_load() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key.startswith(AT_LOAD)}
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""Workers that do well, crash, hang, grow and leave others behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from drbench.errors import InputError
+from drbench.records import Event
+from drbench.workers import Ended, Limits, Workers
+from drbench.workers.watch import free
+
+HERE = Path(__file__).parent
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="how Linux does it")
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+def run(name: str, *arguments: Any, **limits: Any) -> Ended:
+    with Workers() as workers:
+        return workers.run(f"workers_test_functions:{name}", *arguments, limits=Limits(**limits))
+
+
+def gone(pid: int) -> bool:
+    for _ in range(500):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_value_and_events_come_back() -> None:
+    events: list[Event] = []
+    with Workers() as workers:
+        ended = workers.run("workers_test_functions:add", 2, 3, on_event=events.append)
+    assert (ended.status, ended.value, ended.reason) == ("done", 5, "")
+    assert [event.text for event in events] == ["adding"]
+    assert ended.seconds > 0
+
+
+@LINUX
+def test_worker_is_in_the_callers_place_and_in_a_session_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("add", 1, 1)  # a server is there, from before all this
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DRBENCH_TEST_VARIABLE", "here")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    found = run("surroundings").value
+    assert found["directory"] == str(tmp_path)
+    assert (found["variable"], found["omp"], found["threads"]) == ("here", "2", 2)
+    assert found["server_threads"] == 1  # a fork would have lost the others
+    assert found["session"] == found["pid"]
+
+
+def test_what_is_raised_comes_back_in_one_line_with_its_traceback() -> None:
+    ended = run("raises")
+    assert (ended.status, ended.reason, ended.error) == ("failed", "ValueError: two lines", None)
+    assert "workers_test_functions.py" in ended.traceback
+    ended = run("bad_input")
+    assert (ended.status, ended.reason) == ("failed", "say what?")
+    assert isinstance(ended.error, InputError)
+    assert run("leaves").reason == "SystemExit: 3"
+    assert "pickle" in run("not_to_be_pickled").reason
+    assert "no attribute 'nothing'" in run("nothing").reason
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("segfault", "SIGSEGV"), ("aborts", "SIGABRT"), ("exits", "exit code 7 before it was done")]
+)
+def test_crash_is_named(name: str, reason: str) -> None:
+    ended = run(name)
+    assert (ended.status, ended.reason) == ("crashed", reason)
+    if name != "exits":
+        assert f"in {name}" in ended.traceback
+
+
+def test_kill_from_outside_is_a_crash() -> None:
+    with Workers() as workers:
+        ended = workers.run(
+            "workers_test_functions:sleeps", 60, on_event=lambda event: os.kill(int(event.text), signal.SIGKILL)
+        )
+    assert (ended.status, ended.reason) == ("crashed", "SIGKILL (killed from outside)")
+
+
+def test_death_within_a_message_is_a_crash() -> None:
+    assert run("dies_within_a_message", seconds=60).reason == "exit code 9 before it was done"
+
+
+@pytest.mark.parametrize("name", ["python_memory", "torch_memory", "device_memory"])
+def test_memory_that_cannot_be_had_is_told_from_other_errors(name: str) -> None:
+    assert run(name).status == "oom"
+
+
+@pytest.mark.parametrize("name", ["grows", "a_child_grows"])
+def test_what_allocates_without_end_is_stopped_at_its_limit(name: str) -> None:
+    limit = 700 << 20
+    ended = run(name, memory_bytes=limit, seconds=60)
+    assert (ended.status, ended.reason) == ("oom", "it and its children held more than the limit of 0.68 GiB")
+    assert limit < ended.peak_memory < limit + (1 << 30)
+
+
+def test_timeout_says_where_it_was() -> None:
+    ended = run("sleeps", 60, seconds=0.2)
+    assert (ended.status, ended.reason) == ("timeout", "not done within 0.2 s")
+    assert "in sleeps" in ended.traceback
+
+
+@LINUX
+def test_nothing_that_a_worker_started_outlives_it() -> None:
+    assert all(gone(pid) for pid in run("leaves_children").value)
+
+
+def test_what_interrupts_the_wait_ends_the_worker() -> None:
+    seen: list[int] = []
+
+    def interrupt(event: Event) -> None:
+        seen.append(int(event.text))
+        raise KeyboardInterrupt
+
+    with Workers() as workers, pytest.raises(KeyboardInterrupt):
+        workers.run("workers_test_functions:sleeps", 60, on_event=interrupt)
+    assert gone(seen[0])
+    assert run("add", 1, 2).value == 3
+
+
+@LINUX
+@pytest.mark.parametrize("victim", ["caller", "server"])
+def test_worker_dies_with_its_caller_and_with_its_server(victim: str) -> None:
+    code = (
+        "import sys; from drbench.workers import Workers\n"
+        "with Workers() as workers:\n"
+        "    print(workers.run('workers_test_functions:sleeps', 600, on_event=lambda e: print(e.text, flush=True)))\n"
+    )
+    path = os.pathsep.join([str(HERE), *sys.path])
+    caller = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert caller.stdout is not None
+    worker = int(caller.stdout.readline())
+    server = psutil.Process(worker).ppid()
+    os.kill(caller.pid if victim == "caller" else server, signal.SIGKILL)
+    assert gone(worker)
+    assert gone(server)
+    said, _ = caller.communicate(timeout=60)
+    assert victim == "caller" or "status='crashed'" in said
+
+
+def test_free_memory_is_some_and_no_more_than_there_is() -> None:
+    assert 0 < free() <= psutil.virtual_memory().total
