@@ -78,18 +78,13 @@ def prepare(out: Path) -> None:
     about = {}
     for name, amount in noise.items():
         model = noisy(other if name in ("equal", "worse-other") else before, amount)
-        about[name] = {"noise": amount, "top1": top1(model, pools[:1])}
+        about[name] = {"noise": amount, "top1": top1(model, pools)}
         models.save_model(
             WORK / f"{name}.safetensors", model, VARIANT, classes=splits.classes, preprocessing=splits.preprocessing
         )
-    about["equal"]["top1_of_all_pools"], about["before"]["top1_of_all_pools"] = (
-        top1(noisy(other, noise["equal"]), pools),
-        all_,
-    )
     out.mkdir(parents=True, exist_ok=True)
     document = {
-        "pool_images": POOL_IMAGES,
-        "pools": len(pools),
+        "tuning_images": POOL_IMAGES * len(pools),
         "networks": about,
         "variant": asdict(VARIANT),
         "train": asdict(SETTINGS),
