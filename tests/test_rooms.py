@@ -59,6 +59,13 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.workers": {"psutil"},
     "drbench.intervals": {"scipy"},
     "drbench.pairs": {"torch", "drbench.measure", "drbench.models", "drbench.operators"},
+    "drbench.timing": {
+        "drbench.identity",
+        "drbench.intervals",
+        "drbench.jobs",
+        "drbench.measure",
+        "drbench.workers",
+    },
     "drbench.against": {
         "torch",
         "drbench.experiment",
@@ -96,6 +103,8 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.jobs",
         "drbench.experiment",
         "drbench.measure",
+        "drbench.timing",
+        "drbench.workers",
         "drbench_db",
     },
     "drbench.opbench": {
