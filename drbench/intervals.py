@@ -131,7 +131,7 @@ def resolves(
     limit: float = LIMIT,
     level: float = 0.95,
 ) -> Resolution:
-    """What a comparison with these workers, which took `seconds` in all, could have told; and one of four times that."""
+    """What a comparison with these workers, which took `seconds` in all, could have told; and four times that."""
     both = _located(log_ratios, TRIM), _located(floor or log_ratios, TRIM)
     return Resolution(_share(*both, 1, limit, level), seconds, _share(*both, 4, limit, level))
 

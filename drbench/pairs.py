@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from drbench import models
-from drbench.measure import kernels, latency
+from drbench.measure import busy, kernels, latency
+from drbench.measure.turns import COPY, PLAIN, VARIANT
 from drbench.operators import DRConv2d
-from drbench.records import LatencySettings, Variant
+from drbench.records import Event, LatencySettings, Variant
 
 
 class Network:
@@ -43,3 +44,28 @@ class Network:
         if not any(isinstance(module, DRConv2d) for module in self.model.modules()):
             return {}
         return {"kernels": kernels.in_words(self.device, self.dtype)}
+
+
+def block(
+    plain: Variant | None, variant: Variant | None, settings: LatencySettings, *, say: Callable[[Event], None]
+) -> dict[str, Any]:
+    """Time what is given: `plain` with its copy, and `variant`, in turns, at every batch size.
+
+    Returns:
+        "samples": batch size -> "plain", "copy", "variant" -> turns of seconds; "context": what the times depend on;
+        "about": of each, its kernels; "load": what else the machine did.
+
+    Raises:
+        DrbenchError: a device that is not there; a network that failed under way.
+        Exception: whatever building a network raises.
+    """
+    asked = {PLAIN: plain, COPY: plain, VARIANT: variant}
+    watch = busy.Watch()
+    with latency.settings_context(settings) as context:
+        networks = {seat: Network(which, settings) for seat, which in asked.items() if which is not None}
+        samples = {}
+        for size in settings.batch_sizes:
+            say(Event("step", f"batch {size}"))
+            samples[size] = latency.measure({seat: one.call(size) for seat, one in networks.items()}, settings)
+    about = {seat: one.about() for seat, one in networks.items()}
+    return {"samples": samples, "context": context, "about": about, "load": watch.load()}

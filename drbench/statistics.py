@@ -62,13 +62,6 @@ def paired_ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple
     return tuple(sample / base for sample, base in zip(samples, reference, strict=True))
 
 
-def order(names: Sequence[str], round_number: int) -> list[str]:
-    """Who runs when in this round: every second round backwards, and after each such pair the next one begins."""
-    start = (round_number // 2) % len(names)
-    turned = [*names[start:], *names[:start]]
-    return turned[::-1] if round_number % 2 else turned
-
-
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and the standard deviation of the population they were drawn from (n - 1); None for a single value."""
     if not values:

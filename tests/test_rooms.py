@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.measure",
         "drbench.models",
         "drbench.operators",
+        "drbench.pairs",
         "drbench.tasks",
         "drbench.train",
     },

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from drbench.against import ROUNDS
-from drbench.against.conductor import Place, Samples, Side, block
+from drbench.against.conductor import Place, Side, block
+from drbench.measure.turns import Samples
 
 REPOSITORY = Path(__file__).with_name("repository")
 VARIANT, SUITE, SESSION = "stack:network/conv", "calibration.toml", 120.0
@@ -87,7 +88,7 @@ def record(folder: Path, minutes: float) -> Path:
     for row, (one, *_) in enumerate(blocks):
         for column, seat in enumerate(EXTRA):
             for turn, values in enumerate(one[seat]):
-                samples[row, column, turn, : len(values)] = values
+                samples[row, column, turn, : len(values)] = np.rint(1e9 * np.array(values))
     _, sessions, started, seconds = zip(*blocks, strict=True)
     path = folder / f"{max((int(p.stem) for p in folder.glob('*.npz')), default=0) + 1:03}.npz"
     folder.mkdir(parents=True, exist_ok=True)

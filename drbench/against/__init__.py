@@ -21,10 +21,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from drbench.against.conductor import Place, Samples, SeatError, Side, block, log_ratio
+from drbench.against.conductor import Place, SeatError, Side, block
 from drbench.against.worktree import Worktree, caches, worktree
 from drbench.errors import FailedError, InputError
 from drbench.intervals import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
+from drbench.measure.turns import Samples, log_ratio, together
 from drbench.records import Event
 
 LOOKS = (8, 16, 32)
@@ -165,16 +166,16 @@ class _Case:
 
     log_ratios: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
-    now: list[int] = field(default_factory=list)
-    then: list[int] = field(default_factory=list)
+    now: list[float] = field(default_factory=list)
+    then: list[float] = field(default_factory=list)
     seconds: float = 0.0
     decided: bool = False
 
     def add(self, found: Mapping[str, Samples], seconds: float) -> None:
         self.log_ratios.append(log_ratio(found[NOW], found[THEN]))
         self.floor.append(log_ratio(found[COPY], found[THEN]))
-        self.now += [sample for turn in found[NOW] for sample in turn]
-        self.then += [sample for turn in found[THEN] for sample in turn]
+        self.now += together(found[NOW])
+        self.then += together(found[THEN])
         self.seconds += seconds
 
 
@@ -216,8 +217,8 @@ class _Work:
                 batch_size=size,
                 log_ratios=tuple(case.log_ratios),
                 floor=tuple(case.floor),
-                now=median(case.now) / 1e9,
-                then=median(case.then) / 1e9,
+                now=median(case.now),
+                then=median(case.then),
                 seconds=case.seconds,
                 level=level,
                 limit=self.limits[name],

@@ -17,28 +17,19 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from math import log
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
 from drbench.against.side import NUMBER, PROTOCOL
 from drbench.errors import FailedError, InputError
-from drbench.statistics import order
+from drbench.measure import turns
+from drbench.measure.turns import Samples
 
 BOOT = Path(__file__).with_name("boot.py")
-TURN = 0.01
-"""Seconds that a turn lasts: short beside a machine's drift, long beside the switch from process to process."""
-KEPT = 0.02
-"""The first call of a turn, which finds the others' data in the caches, is kept where a call takes longer than this."""
-
 WARM = 6
-"""Calls of each network before anything is kept."""
-
-Samples = list[list[int]]
-"""Nanoseconds of each kept call, turn by turn."""
+"""Calls of each network before anything is kept, beside the very first."""
 
 
 @dataclass(frozen=True)
@@ -201,21 +192,11 @@ def block(
 
 
 def _turns(residents: Mapping[str, Resident], size: int, rounds: int) -> dict[str, Samples]:
-    names = list(residents)
-    for count in (1, WARM):  # the first call allocates, and may compile
-        fastest = []
-        for name in names:
-            residents[name].send("turn", size=size, count=count)
-            fastest.append(min(_answer(name, residents[name])) / 1e9)
-    seconds = max(fastest)
-    skipped = 0 if seconds > KEPT else 1
-    count = skipped + max(1, round(TURN / seconds))
-    samples: dict[str, Samples] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in order(names, number):
-            residents[name].send("turn", size=size, count=count)
-            samples[name].append(_answer(name, residents[name])[skipped:])
-    return samples
+    def turn(name: str, count: int) -> list[float]:
+        residents[name].send("turn", size=size, count=count)
+        return [nanoseconds / 1e9 for nanoseconds in _answer(name, residents[name])]
+
+    return turns.take(list(residents), turn, warm=WARM, go_on=lambda number, seconds: number < rounds)
 
 
 def _answer(seat: str, resident: Resident) -> Any:
@@ -223,8 +204,3 @@ def _answer(seat: str, resident: Resident) -> Any:
         return resident.receive()
     except FailedError as error:
         raise SeatError(seat, str(error)) from error
-
-
-def log_ratio(samples: Samples, reference: Samples) -> float:
-    """What one block says: the median over rounds of the logarithm of turn over turn."""
-    return median(log(median(a) / median(b)) for a, b in zip(samples, reference, strict=True))

@@ -87,7 +87,7 @@ class Resident:
         work = plan(read)
         experiment.check(work)
         said: list[str] = []
-        experiment.build_kernels(work, said.append)
+        experiment.build_kernels(work, say=lambda event: said.append(event.text))
         found = {}
         for one in work:
             for variant, label in zip(one.variants, one.labels, strict=True):

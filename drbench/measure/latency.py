@@ -1,14 +1,11 @@
-"""Inference time of several functions, in alternation in one process, so that every ratio between them is paired.
+"""Inference time of functions in one process, and what holds while anything is timed: threads, no TF32, no collection.
 
-One round runs each function once. The order is turned from round to round (AB, BA, BA, AB, ...), so that each function
-comes equally often in each place, and a machine that slows down for a while slows all of them down.
-Raw times are kept; `drbench.statistics` sums them up.
+Raw times are kept; `drbench.measure.turns` and `drbench.intervals` say what they amount to.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +14,10 @@ from typing import Any
 import torch
 
 from drbench.errors import FailedError, InputError
+from drbench.measure import busy, turns
+from drbench.measure.turns import Samples
 from drbench.precision import full_float32
 from drbench.records import LatencySettings
-from drbench.statistics import order
 
 Function = Callable[[], object]
 
@@ -30,12 +28,12 @@ def measure(
     *,
     synchronize: Callable[[], object] | None = None,
     on_round: Callable[[int, float], object] | None = None,
-) -> dict[str, tuple[float, ...]]:
-    """Seconds per call of each function, one sample a round, the same rounds for all.
+) -> dict[str, Samples]:
+    """Seconds per call of each function, in turns (see `turns`), as many of them for all.
 
-    `warmup_runs` rounds are thrown away. Then rounds go on until there are `min_runs` of them and they have taken
-    `min_seconds` per function, or until `max_seconds` have passed since the start (at least one round is kept). They
-    run in inference mode, with `settings.threads`, and without garbage collection.
+    The first call and `warmup_runs` more are thrown away. Then rounds go on until there are `min_runs` of them and the
+    calls have taken `min_seconds` per function, or until `max_seconds` have passed since the start (at least one round
+    is kept). They run in inference mode, with `settings.threads`, and without garbage collection.
 
     Args:
         functions: name -> a call that takes nothing; what it returns is thrown away.
@@ -50,28 +48,20 @@ def measure(
     """
     _check(functions, settings)
     wait = synchronize or waiting(settings)
-    samples: dict[str, list[float]] = {name: [] for name in functions}
-    names = list(functions)
+    start = time.perf_counter()
+
+    def turn(name: str, count: int) -> list[float]:
+        return [_timed(name, functions[name], wait) for _ in range(count)]
+
+    def go_on(number: int, timed: float) -> bool:
+        elapsed = time.perf_counter() - start
+        if on_round is not None:
+            on_round(number, elapsed)
+        enough = number >= settings.min_runs and timed >= settings.min_seconds * len(functions)
+        return not enough and elapsed < settings.max_seconds
+
     with quiet(settings):
-        start = time.perf_counter()
-        for number in range(settings.warmup_runs):
-            for name in order(names, number):
-                _timed(name, functions[name], wait)
-            if time.perf_counter() - start > settings.max_seconds:
-                break
-        timed = 0.0
-        for number in itertools.count():
-            for name in order(names, number):
-                seconds = _timed(name, functions[name], wait)
-                samples[name].append(seconds)
-                timed += seconds
-            elapsed = time.perf_counter() - start
-            if on_round is not None:
-                on_round(number + 1, elapsed)
-            enough = number + 1 >= settings.min_runs and timed >= settings.min_seconds * len(names)
-            if enough or elapsed >= settings.max_seconds:
-                break
-    return {name: tuple(values) for name, values in samples.items()}
+        return turns.take(list(functions), turn, warm=settings.warmup_runs, go_on=go_on)
 
 
 @contextmanager
@@ -95,6 +85,7 @@ def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
                 "dtype": settings.dtype,
                 "device": str(device),
                 "channels_last": settings.channels_last,
+                "affinity": busy.affinity(),
             }
     finally:
         if torch.get_num_threads() != before:
