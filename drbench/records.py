@@ -92,15 +92,16 @@ class LatencySettings:
     """How inference time is taken: in `workers` fresh processes one after the other, each of which lets the reference,
     a copy of it and the variant take turns, so that every ratio is paired and comes with its own noise floor.
 
-    `warmup_runs`, `min_runs`, `min_seconds` (per network) and `max_seconds` (for all) are of one worker and batch.
+    Of one worker and batch size: calls thrown away (`warmup_runs`), turns at least (`min_runs`) and seconds at least
+    (`min_seconds`) of each network, and seconds at most for all (`max_seconds`).
     """
 
     batch_sizes: tuple[int, ...] = (1,)
     workers: int = 5
     warmup_runs: int = 5
-    min_runs: int = 30
-    min_seconds: float = 1.0
-    max_seconds: float = 60.0
+    min_runs: int = 12
+    min_seconds: float = 0.2
+    max_seconds: float = 20.0
     threads: int | None = None
     dtype: str = "float32"
     device: str = "auto"

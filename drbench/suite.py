@@ -114,9 +114,9 @@ class LatencyTable(Table):
     batch_sizes: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
     workers: PositiveInt = 5
     warmup_runs: NonNegativeInt = 5
-    min_runs: PositiveInt = 30
-    min_seconds: Annotated[float, Field(ge=0)] = 1.0
-    max_seconds: PositiveFloat = 60.0
+    min_runs: PositiveInt = 12
+    min_seconds: Annotated[float, Field(ge=0)] = 0.2
+    max_seconds: PositiveFloat = 20.0
     threads: PositiveInt | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"
