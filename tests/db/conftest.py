@@ -80,7 +80,7 @@ def _known(user: str) -> bool:
 
 @contextmanager
 def _started(programs: Path) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="drbench-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="drbench-pg-", dir="/tmp"))  # short enough for a socket, open to its owner
     who: dict[str, Any] = {}
     if os.geteuid() == 0:
         who = {"user": OWNER, "group": OWNER, "extra_groups": []}
@@ -98,7 +98,20 @@ def _started(programs: Path) -> Iterator[str]:
     password, data = folder / "password", folder / "data"
     password.write_text(PASSWORD)
     password.chmod(0o644)
-    run("initdb", "-D", str(data), "-U", OWNER, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "-N")
+    run(
+        "initdb",
+        "-D",
+        str(data),
+        "-U",
+        OWNER,
+        "-A",
+        "scram-sha-256",
+        f"--pwfile={password}",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "-N",
+    )
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=40"
     try:
         run("pg_ctl", "-D", str(data), "-w", "-t", "30", "-l", str(folder / "log"), "-o", options, "start")
