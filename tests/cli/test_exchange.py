@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +17,7 @@ import pytest
 from drbench_db import Store
 
 Command = Callable[..., Any]
+PAGE = Path(__file__).parents[2] / "docs" / "database.md"
 DUMP = Path(__file__).parents[1] / "db" / "fixtures" / "schema-0001.sql"
 SUITE, OPS = "20261125-0219-previous-a02c", "20261125-0219-ops-8af5ba6f"
 
@@ -130,6 +133,16 @@ def test_what_cannot_be_done_is_one_line(
     assert says in found.err
     assert "secret" not in found.err
     assert not Path("x.db").exists()
+
+
+def test_the_commands_of_the_page(drbench: Command, old: Path) -> None:
+    old.rename("drbench.db")
+    (block,) = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert [words[1] for words in commands] == ["export", "import", "report"]
+    for words in commands:
+        found = drbench(*words[1:])
+        assert found.code == 0, found.err
 
 
 def test_a_file_is_imported_into_itself_without_harm(drbench: Command, old: Path) -> None:
