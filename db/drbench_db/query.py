@@ -121,4 +121,7 @@ def report_measurements() -> Query:
         MeasurementRow.spread_high,
         MeasurementRow.p90,
         MeasurementRow.p99,
+        MeasurementRow.context[("interval", 0)].as_float().label("interval_low"),
+        MeasurementRow.context[("interval", 1)].as_float().label("interval_high"),
+        MeasurementRow.context["channels_last"].as_boolean().label("channels_last"),
     ).order_by(MeasurementRow.record_id, MeasurementRow.position)

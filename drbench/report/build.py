@@ -15,7 +15,7 @@ import pandas as pd
 from drbench.errors import NothingError
 from drbench.records import OPS, PLAIN, STAGES
 from drbench.report import seeds
-from drbench.report.gather import Figure, Gathered, gather
+from drbench.report.gather import Figure, Gathered, Way, gather
 from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
 from drbench.report.ops import OpsTable
 from drbench.report.published_rows import published_rows
@@ -71,7 +71,7 @@ def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
         for n, g in sorted(variants.items(), key=lambda item: _order_of_rows(item[0], networks, variants))
     ]
     by_kind = tuple(sorted({by for _, by in matched if by}))
-    return Table(conditions, tuple(rows), latencies, by_kind, tuple(_notes(rows)))
+    return Table(conditions, tuple(rows), tuple(latencies.values()), by_kind, tuple(_notes(rows)))
 
 
 def kind_of(record: Any) -> str:
@@ -137,29 +137,27 @@ def _order_of_rows(name: str, networks: Mapping[str, str], variants: Mapping[str
     )
 
 
-def _latencies(variants: Iterable[Gathered]) -> tuple[Latency, ...]:
+def _latencies(variants: Iterable[Gathered]) -> dict[Way, Latency]:
     """The ways in which latency was taken; the suffix names more than the batch size only where it must."""
     ways = {
-        (figure.batch_size or 0, figure.threads or 0, figure.dtype or "", figure.device or "")
+        figure.way
         for gathered in variants
         for _, figures in gathered.of("latency")
         for figure in figures
         if figure.name == "latency"
     }
-    settings = {way[1:] for way in ways}
-    return tuple(
-        Latency(
-            f"b{batch}" + (f"_t{threads}_{dtype}_{device}" if len(settings) > 1 else ""),
-            batch or None,
-            threads or None,
-            dtype,
-            device,
-        )
-        for batch, threads, dtype, device in sorted(ways)
-    )
+    many = len({way[1:] for way in ways}) > 1
+    formats = len({way[-1] for way in ways}) > 1
+    found = {}
+    for way in sorted(ways):
+        batch, threads, dtype, device, last = way
+        suffix = f"b{batch}" + (f"_t{threads}_{dtype}_{device}" if many else "")
+        suffix += ("_channels_last" if last else "_contiguous") if formats else ""
+        found[way] = Latency(suffix, batch or None, threads or None, dtype, device, last)
+    return found
 
 
-def _facts(gathered: Gathered, latencies: tuple[Latency, ...]) -> dict[str, Value]:
+def _facts(gathered: Gathered, latencies: Mapping[Way, Latency]) -> dict[str, Value]:
     """Field name -> value, of one variant by itself."""
     record = gathered.first
     facts: dict[str, Value] = {
@@ -171,15 +169,9 @@ def _facts(gathered: Gathered, latencies: tuple[Latency, ...]) -> dict[str, Valu
         facts.update({f.name: round(f.value) for f in figures if f.name in _COSTS and f.value is not None})
         facts["declared"] = any(f.name == "madds" for f in figures)
     for _, figures in gathered.of("latency"):
-        for way in latencies:
-            for figure in figures:
-                if (figure.batch_size, figure.threads, figure.dtype or "", figure.device or "") == (
-                    way.batch_size,
-                    way.threads,
-                    way.dtype,
-                    way.device,
-                ):
-                    facts.update(_timed(figure, way.suffix))
+        for figure in figures:
+            if figure.name.startswith("latency") and figure.way in latencies:
+                facts.update(_timed(figure, latencies[figure.way].suffix))
     tops = _by_seed(gathered, "top1")
     if tops:
         facts["top1"], facts["top1_sd"], facts["seeds"] = seeds.spread(tops)
@@ -200,10 +192,13 @@ def _timed(figure: Figure, suffix: str) -> dict[str, Value]:
             f"latency_{suffix}_p99": _finite(figure.p99),
             f"latency_{suffix}_samples": figure.sample_count,
         }
+    name = f"{figure.name.removeprefix('latency_')}_{suffix}"
     return {
-        f"ratio_{suffix}": _finite(figure.value),
-        f"ratio_{suffix}_p25": _finite(figure.low),
-        f"ratio_{suffix}_p75": _finite(figure.high),
+        name: _finite(figure.value),
+        f"{name}_p25": _finite(figure.low),
+        f"{name}_p75": _finite(figure.high),
+        f"{name}_low": _finite(figure.interval_low),
+        f"{name}_high": _finite(figure.interval_high),
     }
 
 

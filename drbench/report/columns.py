@@ -79,6 +79,13 @@ def with_quartiles(name: str, one: Callable[[str, Values], str], values: Values)
     return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
 
 
+def with_interval(name: str, one: Callable[[str, Values], str], values: Values) -> str:
+    """1.31 [1.29 1.34]"""
+    low, high = f"{name}_low", f"{name}_high"
+    middle = one(name, values)
+    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
+
+
 def ratio(name: str, values: Values) -> str:
     """1.31"""
     value = _number(values, name)
@@ -272,7 +279,7 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
     for way in ways:
         name, short = f"latency_{way.suffix}", f"b={way.batch_size}"
         if "_" in way.suffix:
-            short += f" t={way.threads} {way.dtype} {way.device}"
+            short = " ".join(filter(None, (short, f"t={way.threads}", way.dtype, way.device, way.format)))
         found += [
             Column(
                 name,
@@ -282,13 +289,18 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
                 partial(with_quartiles, name, milliseconds),
                 "p50: median latency of one call with b images, milliseconds [quartiles of the samples]",
             ),
-            Column(
+            _over_plain(
                 f"ratio_{way.suffix}",
-                (f"ratio {short}", "[p25 p75]"),
-                tuple(f"ratio_{way.suffix}{part}" for part in ("", "_p25", "_p75")),
-                "latency",
-                partial(with_quartiles, f"ratio_{way.suffix}", ratio),
-                "ratio: latency over that of plain, paired round by round in one process, median [quartiles]",
+                short,
+                "ratio: latency over that of plain, in turns in the same processes [95% interval, the process as the "
+                "unit, where there were several]",
+                default=True,
+            ),
+            _over_plain(
+                f"floor_{way.suffix}",
+                short,
+                "floor: as ratio, of a second copy of plain in the same turns: what is no effect of anything",
+                default=False,
             ),
             *(
                 Column(
@@ -306,14 +318,20 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
     return tuple(found)
 
 
+def _over_plain(name: str, short: str, meaning: str, default: bool) -> Column:
+    fields = tuple(f"{name}{part}" for part in ("", "_low", "_high", "_p25", "_p75"))
+    header = f"{name.partition('_')[0]} {short}", "[95%]"
+    return Column(name, header, fields, "latency", partial(with_interval, name, ratio), meaning, default)
+
+
 def known(tables: Sequence[Table]) -> tuple[Column, ...]:
     """All columns that a report of `tables` can have, in the order in which they are shown."""
     return (*_cost(), *_latency(tables), *_accuracy(), *_about())
 
 
 def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Column, ...]:
-    """The columns asked for ("latency", "ratio", "p90" and "p99" stand for every batch size), or the usual ones that
-    have a value in some row. InputError names what there is.
+    """The columns asked for ("latency", "ratio", "floor", "p90" and "p99" stand for all batch sizes), or the usual ones
+    that have a value in some row. InputError names what there is.
     """
     columns = known(tables)
     if wanted is None:
@@ -324,7 +342,7 @@ def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Colum
 
 def find(columns: Sequence[Column], name: str) -> list[Column]:
     """The columns that a name means. InputError names what there is."""
-    families = ("latency", "ratio", "p90", "p99")
+    families = ("latency", "ratio", "floor", "p90", "p99")
     fitting = [
         column for column in columns if column.key == name or (name in families and column.key.startswith(f"{name}_b"))
     ]

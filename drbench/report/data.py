@@ -120,13 +120,17 @@ def meaning(field: str) -> str:
     if field.startswith("latency_"):
         return "latency of one call, seconds, median of the samples, batch size after b"
     if field.startswith("ratio_"):
-        return "latency over that of plain, paired round by round, median"
+        return "latency over that of plain, paired turn by turn in the same processes"
+    if field.startswith("floor_"):
+        return "latency of a second copy of plain over that of plain, in the same turns"
     return field
 
 
 _SUFFIXES = {
     "_p25": "25% quantile of the samples",
     "_p75": "75% quantile of the samples",
+    "_low": "low end of its 95% interval, the process as the unit (absent for a single one)",
+    "_high": "high end of its 95% interval, the process as the unit (absent for a single one)",
     "_p90": "90% quantile of the samples",
     "_p99": "99% quantile of the samples",
     "_samples": "how many samples",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OPTIONAL_INTEGERS = ("regions", "stem_stride", "seed", "batch_size", "threads", "sample_count")
 INTEGERS = ("record", "num_classes", "cores")
-FLOATS = ("width", "value", "spread_low", "spread_high", "p90", "p99")
+FLOATS = ("width", "value", "spread_low", "spread_high", "p90", "p99", "interval_low", "interval_high")
 TRUTHS = ("synthetic", "dirty")
 
 
@@ -33,7 +33,8 @@ def load(
     `stage`, `seed`, `status`, `error`, `data`, `preset`, `settings` (JSON) how; `hostname`, `cpu`, `gpu`, ... where;
     `name`, `part` ("" is the whole), `value`, `unit`, `batch_size`, `threads`, `dtype`, `device` the figure, in
     seconds, multiply-adds per sample, fractions; `sample_count`, `spread_low` and `spread_high` (quartiles), `p90`,
-    `p99` the raw samples behind it. Raw samples are in the database (`Store.records`). Rows are in the order in which
+    `p99` the raw samples behind it; `interval_low`, `interval_high` the 95% interval of a ratio; `channels_last` the
+    memory format of a time. Raw samples are in the database (`Store.records`). Rows are in the order in which
     they were measured.
 
     Raises:

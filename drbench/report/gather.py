@@ -18,7 +18,7 @@ from drbench.report.model import Conditions
 
 NAMES = (
     *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
-    *("latency", "latency_ratio", "top1", "top5", "val_top1", "train_images_per_second"),
+    *("latency", "latency_ratio", "latency_floor", "top1", "top5", "val_top1", "train_images_per_second"),
 )
 """The measurements that a report is made of."""
 
@@ -30,10 +30,14 @@ RECORD_COLUMNS = (
 )
 FIGURE_COLUMNS = (
     *("record", "name", "value", "batch_size", "threads", "dtype", "device"),
-    *("sample_count", "spread_low", "spread_high", "p90", "p99"),
+    *("sample_count", "spread_low", "spread_high", "p90", "p99", "interval_low", "interval_high", "channels_last"),
 )
 _IRRELEVANT = ("loader_workers",)
 """Settings that change how long a result takes, not what it is."""
+
+
+Way = tuple[int, int, str, str, bool]
+"""Of a latency: batch size, threads, dtype, device, whether channels come last (records that do not say: they do)."""
 
 
 class Figure(NamedTuple):
@@ -51,6 +55,20 @@ class Figure(NamedTuple):
     high: float | None
     p90: float | None
     p99: float | None
+    interval_low: float | None
+    interval_high: float | None
+    channels_last: bool | None
+
+    @property
+    def way(self) -> Way:
+        """How it was taken, where it is a latency."""
+        return (
+            self.batch_size or 0,
+            self.threads or 0,
+            self.dtype or "",
+            self.device or "",
+            self.channels_last is not False,
+        )
 
 
 @dataclass

@@ -50,6 +50,12 @@ class Latency:
     threads: int | None
     dtype: str
     device: str
+    channels_last: bool = True
+
+    @property
+    def format(self) -> str:
+        """The memory format's name, where it is not the usual one."""
+        return "" if self.channels_last else "contiguous"
 
 
 @dataclass(frozen=True)

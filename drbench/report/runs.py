@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +127,26 @@ def _measurements(measurements: Sequence[Measurement], width: int) -> Any:
         _cells("unit", (m.unit for m in measurements), left=True),
         _cells("samples", (str(len(m.samples)) if m.samples else "" for m in measurements)),
         *(_cells(name, quantile(name)) for name in ("p25", "p75", "p90", "p99") if any(summaries)),
-        _cells("with", (", ".join(f"{k} {v}" for k, v in m.context.items()) for m in measurements), left=True),
+        _cells("with", (_with(m.context) for m in measurements), left=True),
     ]
     return lay_out(_cells("  figure", names, left=True), columns, width)
+
+
+def _with(context: Mapping[str, Any]) -> str:
+    """b=8, 2 threads, float32, cpu, contiguous, 5 processes, 95% [1.05 1.09]; whatever else is a word or a number."""
+    left = dict(context)
+    words = []
+    for key, text in (("batch_size", "b={}"), ("threads", "{} threads"), ("dtype", "{}"), ("device", "{}")):
+        if key in left:
+            words.append(text.format(left.pop(key)))
+    if left.pop("channels_last", True) is False:
+        words.append("contiguous")
+    if isinstance(workers := left.pop("workers", None), list):
+        words.append(f"{len(workers)} processes")
+    if isinstance(interval := left.pop("interval", None), list):
+        words.append(f"{left.pop('level', 0.95):.0%} [{interval[0]:.4g} {interval[1]:.4g}]")
+    words += [f"{key} {value}" for key, value in left.items() if isinstance(value, str | int | float)]
+    return ", ".join(words)
 
 
 def _layers(layers: Sequence[LayerCost], width: int) -> Any:

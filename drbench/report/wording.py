@@ -63,7 +63,7 @@ def caption(report: Report, columns: Sequence[Column]) -> list[str]:
 
 
 def _latency(tables: Sequence[Table]) -> list[str]:
-    ways = {(way.threads, way.dtype, way.device) for table in tables for way in table.latencies}
+    ways = {(way.threads, way.dtype, way.device, way.format) for table in tables for way in table.latencies}
     counts = [
         value
         for table in tables
@@ -81,10 +81,10 @@ def _latency(tables: Sequence[Table]) -> list[str]:
     return [f"latency taken with {settings}{samples}"]
 
 
-def _way(threads: int | None, dtype: str, device: str) -> str:
-    """2 threads, float32, cpu"""
+def _way(threads: int | None, dtype: str, device: str, format: str) -> str:
+    """2 threads, float32, cpu, contiguous"""
     counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads else ""
-    return ", ".join(part for part in (counted, dtype, device) if part)
+    return ", ".join(part for part in (counted, dtype, device, format) if part)
 
 
 def source_numbers(rows: Sequence[Row]) -> dict[str, int]:

@@ -78,12 +78,15 @@ def latency(variant: Variant, batches: Sequence[int] = (1, 8)) -> Record:
     label = LABELS[variant_hash(variant)]
     figures = []
     for batch in batches:
-        about = {"batch_size": batch, "threads": 2, "dtype": "float32", "device": "cpu"}
+        about = {"batch_size": batch, "threads": 2, "dtype": "float32", "device": "cpu", "channels_last": True}
         samples = tuple(SECONDS[label] * batch * (1 + i / 100) for i in range(21))
         figures.append(Measurement("latency", statistics.median(samples), "s", "lower", "", samples, about))
         if label != "conv":
             ratios = tuple(SECONDS[label] / SECONDS["conv"] + i / 100 for i in range(-10, 11))
+            about |= {"interval": [ratios[10] - 0.02, ratios[10] + 0.02], "level": 0.95}
             figures.append(Measurement("latency_ratio", ratios[10], "ratio", "lower", "", ratios, about))
+        floor = {**about, "interval": [0.99, 1.02]}
+        figures.append(Measurement("latency_floor", 1.005, "ratio", "none", "", (1.0, 1.01), floor))
     return record(variant, "latency", figures)
 
 

@@ -13,7 +13,7 @@ from drbench_db import Store
 from drbench.errors import NothingError
 from drbench.identity import variant_hash
 from drbench.records import Measurement, Variant
-from drbench.report import load
+from drbench.report import load, render
 from drbench.report.build import build, natural
 from drbench.report.model import Report, Row, Table
 
@@ -57,8 +57,9 @@ def test_latency_with_quartiles_and_paired_ratio(filled: Callable[..., Store]) -
     names = ("latency_b8", "latency_b8_p25", "latency_b8_p75", "latency_b8_p90", "latency_b8_p99")
     assert [values[name] for name in names] == pytest.approx(expected.tolist(), rel=1e-12)
     assert values["latency_b8_samples"] == 21
-    ratios = [values[f"ratio_b1{end}"] for end in ("", "_p25", "_p75")]
-    assert ratios == pytest.approx([1.5, 1.45, 1.55], rel=1e-12)
+    ratios = [values[f"ratio_b1{end}"] for end in ("", "_p25", "_p75", "_low", "_high")]
+    assert ratios == pytest.approx([1.5, 1.45, 1.55, 1.48, 1.52], rel=1e-12)
+    assert [values[f"floor_b1{end}"] for end in ("", "_low", "_high")] == [1.005, 0.99, 1.02]
     assert "ratio_b1" not in found["conv"].values
 
 
@@ -177,6 +178,32 @@ def test_latencies_of_different_settings_are_columns_of_their_own(store: Store, 
     assert [way.suffix for way in table.latencies] == ["b1_t1_float32_cpu", "b1_t2_float32_cpu"]
     assert plain["latency_b1_t1_float32_cpu"] == 0.4
     assert "latency_b1_t1_float32_cpu" not in drconv
+
+
+def test_memory_formats_are_columns_of_their_own(store: Store, demo: ModuleType) -> None:
+    for last, value, variant in ((True, 0.4, demo.PLAIN), (False, 0.2, demo.DRCONV)):
+        about = {"batch_size": 1, "threads": 1, "dtype": "float32", "device": "cpu", "channels_last": last}
+        store.add(demo.RUN.id, demo.record(variant, "latency", [Measurement("latency", value, "s", context=about)]))
+    table = only(build(load(store)))
+    plain, drconv = (row.values for row in table.rows)
+    suffixes = ["b1_t1_float32_cpu_contiguous", "b1_t1_float32_cpu_channels_last"]
+    assert [way.suffix for way in table.latencies] == suffixes
+    assert (drconv[f"latency_{suffixes[0]}"], plain[f"latency_{suffixes[1]}"]) == (0.2, 0.4)
+    text = render(store, width=400)
+    assert "p50 b=1 t=1 float32 cpu contiguous" in text
+
+
+def test_one_process_has_a_ratio_without_an_interval(store: Store, demo: ModuleType) -> None:
+    about = {"batch_size": 1, "threads": 1, "dtype": "float32", "device": "cpu"}
+    figures = [
+        Measurement("latency", 0.2, "s", context=about),
+        Measurement("latency_ratio", 1.25, "ratio", samples=(1.2, 1.25, 1.3), context=about),
+    ]
+    store.add(demo.RUN.id, demo.record(demo.DRCONV, "latency", figures))
+    values = only(build(load(store))).rows[0].values
+    assert values["ratio_b1"] == 1.25
+    assert "ratio_b1_low" not in values
+    assert " 1.25\n" in render(store, width=200, columns=["ratio"])
 
 
 def test_networks_of_different_width_or_arguments_have_their_own_plain_row(store: Store, demo: ModuleType) -> None:

@@ -18,7 +18,7 @@ from drbench.errors import InputError, NothingError
 from drbench.records import Measurement, Variant
 from drbench.report import FORMATS, load, render
 
-FIGURES = ("40.00", "45.00", "+12.5%", "+100.0%", "2.20 [2.10 2.30]", "1.50 [1.45 1.55]", "63.83 ±1.47", "61.00 ±0.89")
+FIGURES = ("40.00", "45.00", "+12.5%", "+100.0%", "2.20 [2.10 2.30]", "1.50 [1.48 1.52]", "63.83 ±1.47", "61.00 ±0.89")
 """Of the rows in conftest: cost in millions, relative, latency in ms, its ratio, top-1 in per cent."""
 
 
@@ -51,7 +51,7 @@ def test_every_column_says_what_it_is(filled: Callable[..., Store]) -> None:
     for words in (
         "multiply-adds of convolutions and linear layers for one image, millions",
         "median latency of one call with b images, milliseconds",
-        "paired round by round",
+        "in turns in the same processes",
         "2 threads, float32, cpu, 21 samples each",
         "after the last epoch, mean over seeds ± standard deviation",
     ):

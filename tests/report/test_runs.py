@@ -39,6 +39,7 @@ def test_a_run_is_shown_with_all_that_is_known(filled: Callable[..., Store], dem
     store.add(demo.RUN.id, demo.record(demo.DRCONV, "train", seed=5, status="failed", error="no memory"))
     text = show(store, demo.RUN.id[:8], layers=True, width=width)
     assert max(map(len, text.splitlines())) <= width
+    assert "b=8, 2 threads, float32, cpu, 95% [1.48 1.52]" in text
     for words in (
         "shufflenet_v2_x0_5 drconv m=8: latency: done",
         "shufflenet_v2_x0_5 drconv m=8: train, seed 5: failed: no memory",
