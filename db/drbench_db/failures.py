@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,8 +39,8 @@ def line(where: str, error: Exception) -> DrbenchError:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn what SQLAlchemy and the driver raise into one line about the database `where`."""
+    """Turn what SQLAlchemy and SQLite raise into one line about the database `where`."""
     try:
         yield
-    except (exc.OperationalError, exc.DatabaseError, exc.InterfaceError) as error:
+    except (exc.DatabaseError, exc.InterfaceError, sqlite3.Error) as error:
         raise line(where, error) from error

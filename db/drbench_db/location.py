@@ -105,6 +105,8 @@ def copy_of(location: Location) -> Opened:
         source = connect(location, write=False).engine.raw_connection()
         try:
             assert isinstance(source.driver_connection, sqlite3.Connection)
+            source.driver_connection.execute("BEGIN")  # a lock is waited for here; the copying would do so for ever
+            source.driver_connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             source.driver_connection.backup(memory)
         finally:
             source.close()

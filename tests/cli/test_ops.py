@@ -7,9 +7,11 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,32 @@ def test_wrong_words_are_one_line(arguments: list[str], says: str, drbench: Comm
     assert found.err.count("\n") == 1
     assert says in found.err
     assert not Path("drbench.db").exists() or arguments[0] == "import"
+
+
+def test_going_on_measures_again_only_what_was_not_done(drbench: Command) -> None:
+    words = (
+        "--shapes",
+        "1x1-4-6@5",
+        "--batch-sizes",
+        "1",
+        "--passes",
+        "forward",
+        "--ways",
+        "conv,region_conv2d",
+        *QUICK,
+    )
+    assert drbench("run", "ops", *words).code == 0
+    with closing(sqlite3.connect("drbench.db")) as connection, connection:
+        connection.execute("UPDATE record SET status = 'failed' WHERE label LIKE 'region_conv2d%'")
+    found = drbench("run", "--resume", "latest")
+    assert found.code == 0, found.err
+    assert "1 done, 0 failed, 1 done before" in found.out
+    with Store.open("drbench.db") as store:
+        assert sorted((r.variant.operator, r.status) for r in store.records()) == [
+            ("conv", "done"),
+            ("region_conv2d", "done"),
+            ("region_conv2d", "failed"),
+        ]
 
 
 def test_format_is_that_of_the_benchmark() -> None:

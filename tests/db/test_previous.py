@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drbench_db import Store, migrate
+from drbench_db import Store, location, migrate
 from drbench_db.schema import REVISIONS, VERSION_TABLE
 
+from drbench.errors import FailedError
 from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Run, Variant
 
 TABLES = ("machine", "code", "suite", "run", "variant", "measurement", "sample", "layer", "epoch", "prediction", "file")
@@ -161,6 +162,16 @@ def test_a_reader_reads_it_and_leaves_it_as_it_is(previous: Path) -> None:
         assert list(store.records()) == records
         assert len(store.rows()[0][1]) == RECORDS
     assert {file.name: file.read_bytes() for file in previous.parent.iterdir()} == before
+
+
+def test_a_reader_of_one_that_is_locked_does_not_wait_for_ever(previous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "0.05")
+    with closing(sqlite3.connect(previous, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=delete")
+        where = location.locate(previous)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(FailedError, match="is locked by another process"):
+            location.copy_of(where)
 
 
 def test_a_reader_sees_what_is_still_in_its_log(previous: Path) -> None:

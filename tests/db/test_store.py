@@ -304,5 +304,38 @@ def test_the_views_say_what_people_ask_for(path: Path, store: Store) -> None:
     assert (row["run"], row["architecture"], row["label"], row["regions"]) == (RUN.id, "net", "drconv m=8", 8)
     assert (row["madds"], row["top1_mean"], row["seeds"], row["records_not_done"]) == (100, 0.625, 2, 1)
     assert (row["latency_p50_seconds"], row["latency_batch_size"]) == (0.1, 1)
+    assert (row["peak_memory_host_bytes"], row["peak_memory_device_bytes"], row["latency_ratio"]) == (None, None, None)
     assert [tuple(one) for one in results] == [("madds", "", 100.0, "done"), ("madds", "guide", 999.0, "done")]
     assert [tuple(one) for one in failed] == [(None, None)]
+
+
+def test_the_leaderboard_knows_memory_and_leaves_noise_and_single_layers_out(path: Path, store: Store) -> None:
+    def peak(part: str, value: float, phase: str) -> Measurement:
+        return Measurement("peak_memory", value, "bytes", "lower", part, context={"phase": phase})
+
+    memory = (peak("host", 2e9, "inference"), peak("device", 3e9, "inference"))
+    store.add(RUN.id, replace(RECORD, key="m", stage="memory", seed=None, measurements=memory))
+    store.add(RUN.id, replace(RECORD, key="t", measurements=(peak("host", 9e9, "train"),)))
+    ratios = tuple(Measurement("latency_ratio", 1.0 + b, "ratio", context={"batch_size": b}) for b in (8, 1))
+    times = tuple(Measurement("latency", 0.1 * b, "s", context={"batch_size": b}) for b in (8, 1))
+    store.add(RUN.id, replace(RECORD, key="l", stage="latency", seed=None, measurements=times + ratios))
+    for stage in ("noise", "ops"):
+        other = replace(RECORD, key=stage, variant_hash=stage, label=stage, stage=stage, seed=None)
+        store.add(RUN.id, replace(other, measurements=(Measurement("latency", 7.0, "s", context={"batch_size": 1}),)))
+    with closing(sqlite3.connect(path)) as reader:
+        reader.row_factory = sqlite3.Row
+        (row,) = reader.execute("SELECT * FROM leaderboard").fetchall()
+        shown = reader.execute("SELECT DISTINCT stage FROM results ORDER BY stage").fetchall()
+    assert (row["peak_memory_host_bytes"], row["peak_memory_device_bytes"]) == (2e9, 3e9)
+    assert (row["latency_p50_seconds"], row["latency_ratio"], row["latency_batch_size"]) == (0.1, 2.0, 1)
+    assert [one["stage"] for one in shown] == ["latency", "memory", "noise", "ops", "train"]
+
+
+def test_what_failed_and_was_done_later_is_done(path: Path, store: Store) -> None:
+    store.add(RUN.id, replace(RECORD, key="a", status="failed", measurements=()))
+    store.add(RUN.id, replace(RECORD, key="a", status="failed", measurements=()))
+    store.add(RUN.id, replace(RECORD, key="a"))
+    store.add(RUN.id, replace(RECORD, key="b", seed=4, status="failed", measurements=()))
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT records_not_done, params FROM leaderboard").fetchall() == [(1, None)]
+        assert reader.execute("SELECT run, records, done, failed FROM runs").fetchall() == [(RUN.id, 4, 1, 1)]

@@ -71,12 +71,14 @@ SELECT run.id AS run, suite.name AS suite, variant.architecture, record.label, v
        MAX(smallest.batch_size) AS latency_batch_size,
        AVG(CASE WHEN measurement.name = 'top1' THEN measurement.value END) AS top1_mean,
        COUNT(DISTINCT CASE WHEN measurement.name = 'top1' THEN record.seed END) AS seeds,
-       COUNT(DISTINCT CASE WHEN record.status <> 'done' THEN record.id END) AS records_not_done,
+       COUNT(DISTINCT CASE WHEN record.status <> 'done' AND again.id IS NULL THEN record.work_key END)
+           AS records_not_done,
        variant.hash AS variant
 FROM record
 JOIN run ON run.id = record.run_id
 JOIN suite ON suite.id = run.suite_id
 JOIN variant ON variant.id = record.variant_id
+LEFT JOIN record AS again ON again.run_id = record.run_id AND again.work_key = record.work_key AND again.status = 'done'
 LEFT JOIN measurement ON measurement.record_id = record.id
     AND (measurement.part = '' OR measurement.name = 'peak_memory')
 LEFT JOIN (
@@ -88,14 +90,15 @@ GROUP BY run.id, suite.name, variant.architecture, record.label, variant.operato
          variant.hash
 """
 """One row per run and network. Latency is the one at the smallest batch size; top-1 the mean over seeds; memory what
-inference held at the largest batch size. What is no network of a suite (noise, single layers) is in `results` alone."""
+inference held at the largest batch size. What failed and was done later is done. What is no network of a suite (noise,
+single layers) is in `results` alone."""
 
 RUNS = """
 CREATE VIEW runs AS
 SELECT run.id AS run, suite.name AS suite, run.status, run.started, run.finished,
        COUNT(record.id) AS records,
        COUNT(CASE WHEN record.status = 'done' THEN 1 END) AS done,
-       COUNT(CASE WHEN record.status = 'failed' THEN 1 END) AS failed,
+       COUNT(DISTINCT CASE WHEN record.status = 'failed' AND again.id IS NULL THEN record.work_key END) AS failed,
        machine.hostname, machine.cpu, machine.gpu, machine.torch,
        code.drbench, code.commit_hash, code.dirty, run.command
 FROM run
@@ -103,7 +106,8 @@ JOIN suite ON suite.id = run.suite_id
 JOIN machine ON machine.id = run.machine_id
 JOIN code ON code.id = run.code_id
 LEFT JOIN record ON record.run_id = run.id
+LEFT JOIN record AS again ON again.run_id = run.id AND again.work_key = record.work_key AND again.status = 'done'
 GROUP BY run.id, suite.name, run.status, run.started, run.finished, machine.hostname, machine.cpu, machine.gpu,
          machine.torch, code.drbench, code.commit_hash, code.dirty, run.command
 """
-"""One row per run: how it went, where, and with which code."""
+"""One row per run: how it went, where, and with which code. `failed` is what failed and was not done later."""
