@@ -34,10 +34,12 @@ def measure(
     *,
     workdir: Path,
     skip: Set[str] = frozenset(),
+    go_on: Callable[[int], bool] | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Iterator[Record]:
     """Time all variants of the experiment; a Record for each whose key is not in `skip`, once all of them are timed.
 
+    `go_on` is asked, with how many workers each has had, whether there is to be one more; else `settings.workers` says.
     A variant that fails in a worker is charged with it only where its plain network runs in a worker alone; else that
     one is, and its variants have nothing to be compared with.
     """
@@ -51,11 +53,13 @@ def measure(
         asked = replace(settings, batch_sizes=pair.sizes)
         return workers.run(FUNCTION, pair.plain, pair.variant, asked, limits=limits, on_event=on_event)
 
-    for number in range(settings.workers):
+    number = 0
+    while go_on(number) if go_on else number < settings.workers:
         for place, pair in enumerate(list(pairs)):
             if pair.ended is None:
                 on_event(Event("step", "timed", number * len(pairs) + place, settings.workers * len(pairs)))
                 _block(pair, pairs, run)
+        number += 1
     for job in jobs:
         yield _record(job, [pair for pair in pairs if job.variant in (pair.plain, pair.variant)], workdir)
 

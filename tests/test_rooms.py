@@ -67,6 +67,16 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.measure",
         "drbench.workers",
     },
+    "drbench.noise": {
+        "drbench.intervals",
+        "drbench.jobs",
+        "drbench.measure",
+        "drbench.runner",
+        "drbench.suite",
+        "drbench.timing",
+        "drbench.workers",
+        "drbench_db",
+    },
     "drbench.against": {
         "torch",
         "drbench.experiment",

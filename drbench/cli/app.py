@@ -18,6 +18,7 @@ from drbench.cli import (
     init,
     kernels,
     models,
+    noise,
     report,
     run,
     runs,
@@ -51,6 +52,7 @@ app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.add_typer(baseline.app, name="baseline")
 app.command("export")(export.export)
+app.command("noise")(noise.noise)
 app.command("import")(import_.import_)
 app.add_typer(runs.app, name="runs")
 app.command("show")(show.show)

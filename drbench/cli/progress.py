@@ -140,7 +140,12 @@ def outcome(record: Record) -> str:
             main = found.get("madds") or found["executed"]
             kind = "multiply-adds" if main.name == "madds" else "executed multiply-adds (convention not declared)"
             return f"{name}: {main.value / 1e6:.2f} M {kind}, {found['params'].value / 1e6:.2f} M parameters"
-        case "latency":
+        case "memory":
+            parts = [(m.part, m.value) for m in record.measurements if m.name == "peak_memory"]
+            size = record.measurements[0].context["batch_size"]
+            held = ", ".join(f"{value / 2**20:.1f} MiB of the {part}'s memory" for part, value in parts)
+            return f"{name}: {held} at batch {size}"
+        case "latency" | "noise":
             times = [m for m in record.measurements if m.name == "latency"]
             return f"{name}: " + ", ".join(f"{1e3 * m.value:.2f} ms at batch {m.context['batch_size']}" for m in times)
     return f"{name}: top-1 {100 * found['top1'].value:.2f}% on test"

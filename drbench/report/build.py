@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from drbench.errors import NothingError
-from drbench.records import OPS, PLAIN, STAGES
+from drbench.records import NOISE, OPS, PLAIN, STAGES
 from drbench.report import seeds
 from drbench.report.gather import Figure, Gathered, Way, gather
 from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
@@ -25,7 +25,7 @@ _COSTS = ("madds", "executed", "params", "activations", "reference_madds", "refe
 
 def build(frame: pd.DataFrame, ops: tuple[OpsTable, ...] = ()) -> Report:
     """The report of a frame as `load` gives it, and of the operator benchmark. NothingError if there is nothing."""
-    found = gather(frame[(frame["stage"] != OPS).to_numpy()])
+    found = gather(frame[(~frame["stage"].isin((OPS, NOISE))).to_numpy()])
     if not found and not ops:
         raise NothingError("no results to report: `drbench run suite smoke` makes some")
     tables = tuple(_table(conditions, variants) for conditions, variants in sorted(found.items(), key=_order_of_tables))
