@@ -56,10 +56,10 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
 
 
 def timeout_seconds() -> float:
-    """How long to wait for another process's lock: $DRBENCH_DB_TIMEOUT, 30 s by default."""
+    """How long to wait for another process's lock: $DRBENCH_DB_TIMEOUT, 30 s by default, a week at most."""
     given = os.environ.get("DRBENCH_DB_TIMEOUT", "30")
     try:
-        return max(0.0, float(given))
+        return min(max(0.0, float(given)), 604_800.0)
     except ValueError:
         raise InputError(f"DRBENCH_DB_TIMEOUT={given!r} is no number of seconds") from None
 

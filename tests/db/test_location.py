@@ -195,6 +195,14 @@ def test_a_lock_in_the_middle_of_a_run(db: Path, monkeypatch: pytest.MonkeyPatch
             store.end_run("x", "done")
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("0.5", 0.5), ("-1", 0), ("nan", 0), ("inf", 7 * 24 * 3600), ("1e99", 7 * 24 * 3600)]
+)
+def test_timeouts(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -> None:
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", given)
+    assert location.timeout_seconds() == seconds
+
+
 def test_a_timeout_that_is_no_number(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "soon")
     assert "'soon' is no number of seconds" in refused(db, write=True)
