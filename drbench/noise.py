@@ -1,7 +1,7 @@
 """How well can this machine tell two equal networks apart? A long floor, kept as a run of its own.
 
-The plain networks of a suite beside their own copies, in as many fresh processes as there is time for. What comes out is
-what a ratio of the same kind has to exceed, and how long a comparison must take to tell so much.
+The plain networks of a suite beside their own copies, in as many fresh processes as there is time for. What comes out
+is what a ratio of the same kind has to exceed, and how long a comparison must take to tell so much.
 """
 
 from __future__ import annotations

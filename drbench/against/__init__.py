@@ -12,6 +12,7 @@ look after 8, 16 and 32 of them, and what several looks and several variants cos
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -118,6 +119,8 @@ def measure(
     """
     if not hasattr(os, "fork"):
         raise InputError("--against needs an operating system with fork: Linux or macOS")
+    if python is not None and not shutil.which(python):
+        raise InputError(f"--against-python {python!r} is nothing that can be run")
     start = time.perf_counter()
     with ExitStack() as stack:
         tree = stack.enter_context(worktree(ref))

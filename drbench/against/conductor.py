@@ -184,9 +184,10 @@ def block(
     with ExitStack() as stack:
         residents = {seat: stack.enter_context(side.fork()) for seat, (side, _) in seats.items()}
         about: dict[str, Any] = {}
-        for seat, (_, variant) in seats.items():
+        for seat, (_, variant) in seats.items():  # all build at once, and only afterwards is there anything to time
             residents[seat].send("build", variant=dict(variant), latency=dict(latency))
-            about[seat] = _answer(seat, residents[seat])
+        for seat, resident in residents.items():
+            about[seat] = _answer(seat, resident)
         found = {size: _turns(residents, size, rounds) for size in latency["batch_sizes"]}
         return found, about
 
