@@ -107,6 +107,10 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
         (["import", "empty"], 2, "no database of drbench and no JSON"),
         (["import", "theirs.db"], 2, "has not the tables of drbench"),
         (["import", "none.db"], 3, "none.db holds no runs"),
+        (["import", "newer.db"], 2, "newer than this drbench (schema 9999, known: 0002); upgrade drbench"),
+        (["import", "old.db", "--db", "newer.db"], 2, "newer than this drbench"),
+        (["report", "--db", "newer.db"], 2, "newer than this drbench"),
+        (["db", "upgrade", "--db", "newer.db"], 2, "newer than this drbench"),
         (["import", "old.db", "--db", "theirs.db"], 2, "belongs to another program"),
         (["import", "postgresql://me:secret@host:x/y"], 2, "cannot be read"),
         (["export", "--db", "old.db"], 2, "Missing option"),
@@ -124,7 +128,10 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     Path("empty").touch()
     Path("text").write_text("this is no database")
-    Store.open("none.db", write=True).close()
+    for name in ("none.db", "newer.db"):
+        Store.open(name, write=True).close()
+    with closing(sqlite3.connect("newer.db")) as connection, connection:
+        connection.execute("UPDATE drbench_revision SET version_num = '9999'")
     with closing(sqlite3.connect("theirs.db")) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     found = drbench(*arguments)
