@@ -79,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "drbench.against": {
         "torch",
+        "psutil",
         "drbench.experiment",
         "drbench.identity",
         "drbench.intervals",

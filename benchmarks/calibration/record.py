@@ -64,12 +64,11 @@ def session(end: float) -> Iterator[tuple[dict[str, Samples], float, float]]:
             plan = resident.ask("plan", suite=SUITE, overrides={})
         seats = {seat: (side, plan["variants"][VARIANT]) for seat, side in found.items()}
         stop = min(end, time.time() + SESSION)
-        turned = False
+        number = 0
         while (started := time.time()) < stop:
-            order = dict(reversed(seats.items())) if turned else seats
-            samples, _ = block(order, plan["latency"], rounds=ROUNDS)
+            samples, _ = block(seats, plan["latency"], rounds=ROUNDS, number=number)
             yield samples[1], started, time.time() - started
-            turned = not turned
+            number += 1
 
 
 def record(folder: Path, minutes: float) -> Path:

@@ -26,6 +26,7 @@ from drbench.against.conductor import Place, SeatError, Side, block
 from drbench.against.worktree import Worktree, caches, worktree
 from drbench.errors import FailedError, InputError
 from drbench.intervals import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
+from drbench.measure import busy
 from drbench.measure.turns import Samples, log_ratio, together
 from drbench.records import Event
 
@@ -42,7 +43,7 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Compared:
-    """One variant at one batch size, now over then. `log_ratios` and `floor` have one value for each block.
+    """One variant at one batch size, now over then. `log_ratios` and `floor` have a value for each block (see `said`).
 
     `now`, `then`: seconds per call, the median of all kept calls. `seconds`: of all its blocks. `level`: of its
     interval, with looks and comparisons paid for. `limit`: the share by which it may be slower.
@@ -140,7 +141,10 @@ def measure(
                          "--against-python names a Python with the commit's")  # fmt: skip
         old, new = (plan["variants"] for plan in plans)
         work = _Work(then, now, plans[1]["latency"], start + max_time, on_event)
+        watch = busy.Watch(own=lambda: time.process_time() + then.spent() + now.spent())
         work.run({name: (old[name], new[name]) for name in new if name in old}, limit_of)
+        if work.contexts:
+            notes += busy.notes(watch.load(), max(context["threads"] for context in work.contexts.values()))
     return Measured(
         commit=tree.commit,
         compared=tuple(work.results()),
@@ -163,6 +167,15 @@ def _places(tree: Worktree, ref: str, python: str | None) -> tuple[Place, Place]
     return then, Place("in the working tree", Path.cwd())
 
 
+def said(now: Samples, then: Samples, copy: Samples) -> tuple[float, float]:
+    """What one block says: the log-ratio of now over the mean of then and its copy, and that of the copy over then.
+
+    The mean of both, since how a process happens to lie in memory is most of what blocks differ by.
+    """
+    floor = log_ratio(copy, then)
+    return (log_ratio(now, then) + log_ratio(now, copy)) / 2, floor
+
+
 @dataclass
 class _Case:
     """A variant at one batch size while it is measured."""
@@ -175,8 +188,9 @@ class _Case:
     decided: bool = False
 
     def add(self, found: Mapping[str, Samples], seconds: float) -> None:
-        self.log_ratios.append(log_ratio(found[NOW], found[THEN]))
-        self.floor.append(log_ratio(found[COPY], found[THEN]))
+        ratio, floor = said(found[NOW], found[THEN], found[COPY])
+        self.log_ratios.append(ratio)
+        self.floor.append(floor)
         self.now += together(found[NOW])
         self.then += together(found[THEN])
         self.seconds += seconds
@@ -206,7 +220,7 @@ class _Work:
                 if time.perf_counter() + self.slowest > self.end:
                     return
                 self.on_event(Event("step", name, number * len(pending) + place, LOOKS[-1] * len(pending)))
-                self._block(name, *variants[name], turned=number % 2 == 1)
+                self._block(name, *variants[name], number)
             if number + 1 in LOOKS:
                 for one in self.results():
                     self.cases[one.variant][one.batch_size].decided = one.decision != "unresolved"
@@ -236,14 +250,12 @@ class _Work:
         gone = name in self.new or name in self.failed
         return [] if gone else [size for size, case in self.cases[name].items() if not case.decided]
 
-    def _block(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, turned: bool) -> None:
+    def _block(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], number: int) -> None:
         seats = {THEN: (self.then, old), COPY: (self.then, old), NOW: (self.now, new)}
-        if turned:
-            seats = dict(reversed(seats.items()))
         sizes = self._undecided(name)
         start = time.perf_counter()
         try:
-            found, about = block(seats, {**self.latency, "batch_sizes": tuple(sizes)}, rounds=ROUNDS)
+            found, about = block(seats, {**self.latency, "batch_sizes": tuple(sizes)}, rounds=ROUNDS, number=number)
         except SeatError as error:
             (self.failed if error.seat == NOW else self.new)[name] = str(error)
             return

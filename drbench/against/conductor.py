@@ -22,9 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from drbench.against.side import NUMBER, PROTOCOL
 from drbench.errors import FailedError, InputError
-from drbench.measure import turns
+from drbench.measure import busy, turns
 from drbench.measure.turns import Samples
 
 BOOT = Path(__file__).with_name("boot.py")
@@ -105,8 +107,16 @@ class Side:
                 socket.send_fds(self.control, [NUMBER.pack(0)], [theirs.fileno()])
                 pid = NUMBER.unpack(self.control.recv(NUMBER.size))[0]
             except (OSError, struct.error) as error:
+                ours.close()
                 raise FailedError(f"{self.place.name}: its server is gone: {self.last_words()}") from error
         return Resident(self, pid, Connection(ours.detach()))
+
+    def spent(self) -> float:
+        """Processor seconds of the server and of its residents that are gone."""
+        with suppress(psutil.Error):
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system + times.children_user + times.children_system)
+        return 0.0
 
     def ended(self, pid: int) -> str:
         """How a resident that is gone ended."""
@@ -126,6 +136,7 @@ class Resident:
 
     def __init__(self, side: Side, pid: int, connection: Connection) -> None:
         self.side, self.pid, self.connection = side, pid, connection
+        self._ended: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -134,10 +145,18 @@ class Resident:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.connection.close()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with suppress(OSError, struct.error):
-            self.side.ended(self.pid)
+        if self._ended is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.ended()
+
+    def ended(self) -> str:
+        """How it ended; waits until it has."""
+        if self._ended is None:
+            self._ended = "its server is gone"
+            with suppress(OSError, struct.error):
+                self._ended = self.side.ended(self.pid)
+        return self._ended
 
     def send(self, do: str, **about: Any) -> None:
         """Ask for something; `receive` waits for it."""
@@ -151,7 +170,7 @@ class Resident:
                 raise FailedError(f"timeout: no answer in {self.side.patience:.0f} s")
             answer = self.connection.recv()
         except (EOFError, OSError) as error:
-            raise FailedError(f"crashed: {self.side.ended(self.pid)}; {self.side.last_words()}") from error
+            raise FailedError(f"crashed: {self.ended()}") from error
         if "error" in answer:
             raise FailedError(answer["error"])
         return answer["value"]
@@ -171,9 +190,12 @@ class SeatError(FailedError):
 
 
 def block(
-    seats: Mapping[str, tuple[Side, Mapping[str, Any]]], latency: Mapping[str, Any], *, rounds: int
+    seats: Mapping[str, tuple[Side, Mapping[str, Any]]], latency: Mapping[str, Any], *, rounds: int, number: int
 ) -> tuple[dict[int, dict[str, Samples]], dict[str, Any]]:
     """One block: a resident for every seat (its side, its variant), and so many rounds of turns for each batch size.
+
+    Every second block (`number`) goes through the seats backwards. Where there are more processors than threads, all
+    residents of a block have the same ones, and the next block the next: else one of them sits on the better processor.
 
     Returns:
         batch size -> seat -> samples; and what the times depend on.
@@ -182,7 +204,11 @@ def block(
         SeatError: a network that does not build, fails or dies.
     """
     with ExitStack() as stack:
-        residents = {seat: stack.enter_context(side.fork()) for seat, (side, _) in seats.items()}
+        order = list(seats)[::-1] if number % 2 else list(seats)
+        residents = {seat: stack.enter_context(seats[seat][0].fork()) for seat in order}
+        if cpus := processors(latency.get("threads"), number // 2):
+            for resident in residents.values():
+                os.sched_setaffinity(resident.pid, cpus)
         about: dict[str, Any] = {}
         for seat, (_, variant) in seats.items():  # all build at once, and only afterwards is there anything to time
             residents[seat].send("build", variant=dict(variant), latency=dict(latency))
@@ -190,6 +216,15 @@ def block(
             about[seat] = _answer(seat, resident)
         found = {size: _turns(residents, size, rounds) for size in latency["batch_sizes"]}
         return found, about
+
+
+def processors(threads: int | None, number: int) -> list[int]:
+    """Those of a block: as many as there are threads, in turn. None in particular where all are needed."""
+    available = busy.affinity()
+    if threads is None or threads >= len(available):
+        return []
+    start = number * threads
+    return [available[(start + place) % len(available)] for place in range(threads)]
 
 
 def _turns(residents: Mapping[str, Resident], size: int, rounds: int) -> dict[str, Samples]:

@@ -79,7 +79,7 @@ class Resident:
     def plan(self, suite: str, overrides: dict[str, Any], kernels: bool = True) -> dict[str, Any]:
         """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
         from drbench import experiment
-        from drbench.identity import variant_hash
+        from drbench.identity import canonical, variant_hash
         from drbench.suite import plan, read_suite, variants
 
         read = read_suite(suite, overrides).model_copy(update={"stages": ("latency",)})
@@ -88,12 +88,15 @@ class Resident:
         experiment.check(work)
         said: list[str] = []
         experiment.build_kernels(work, say=lambda event: said.append(event.text))
-        found = {}
+        found: dict[str, Any] = {}
         for one in work:
             for variant, label in zip(one.variants, one.labels, strict=True):
                 if variant.match is not None and variant.matched_to is not None:
                     variant = experiment.resolve(variant, targets[variant.matched_to])
-                found[f"{variant.architecture}/{label}"] = asdict(variant)
+                name = f"{variant.architecture}/{label}"
+                if name in found:  # an architecture at several widths or arguments
+                    name += f" {canonical([variant.width, variant.architecture_args])}"
+                found[name] = asdict(variant)
         return {"variants": found, "latency": asdict(work[0].latency) if work[0].latency else {}, "notes": said}
 
     def build(self, variant: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
