@@ -91,8 +91,11 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def begin_run(self, run: Run) -> None:
-        """Note a run before its first record. InputError when there is one of this id (see `reopen_run`)."""
+    def begin_run(self, run: Run, records: Iterable[Record] = ()) -> None:
+        """Note a run before its first record, or with all of them in one commit.
+
+        InputError when there is one of this id (see `reopen_run`).
+        """
         suite = {"name": run.suite, "text": run.suite_text}
         with self._writing() as connection:
             if connection.execute(select(RunRow.id).where(RunRow.id == run.id)).first():
@@ -109,6 +112,8 @@ class Store:
                     status=run.status,
                 )
             )
+            for record in records:
+                adding.add(connection, run.id, record)
 
     def reopen_run(self, run_id: str) -> Run:
         """Go on with a run: its status is "running" again."""

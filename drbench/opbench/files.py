@@ -44,15 +44,12 @@ def import_file(path: Path, store: Store) -> Imported:
         run, found = _run(document, content), _records(document)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if run.id in {one.id for one in store.runs()}:
-        return Imported(run, len(found), known=True)
-    store.begin_run(run)
     try:
-        store.add_many(run.id, found)
-    except BaseException:
-        store.remove_run(run.id)
-        raise
-    store.end_run(run.id, run.status, run.finished)
+        store.begin_run(run, found)
+    except InputError:
+        if run.id not in {one.id for one in store.runs()}:
+            raise
+        return Imported(run, len(found), known=True)
     return Imported(run, len(found), known=False)
 
 

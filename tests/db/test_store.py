@@ -172,6 +172,16 @@ def test_the_database_itself_refuses_what_is_done_twice(path: Path, store: Store
             other.execute(f"{copied} WHERE id = {number}")
 
 
+def test_a_run_with_all_its_records_is_kept_whole_or_not_at_all(store: Store) -> None:
+    whole = replace(RUN, id="whole", status="done", finished="2026-01-01T13:00:00Z")
+    store.begin_run(whole, (RECORD, replace(RECORD, key="b", status="failed")))
+    assert store.run("whole") == whole
+    assert store.counts()["whole"] == {"done": 1, "failed": 1}
+    with pytest.raises(FailedError, match="done already"):
+        store.begin_run(replace(RUN, id="half"), (RECORD, RECORD))
+    assert {run.id for run in store.runs()} == {RUN.id, "whole"}
+
+
 def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:
     store.begin_run(replace(RUN, id="20260102-1200-smoke-cd34", started="2026-01-02T12:00:00Z", suite="other"))
     assert [run.id for run in store.runs()] == ["20260102-1200-smoke-cd34", RUN.id]
