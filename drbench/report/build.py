@@ -168,6 +168,8 @@ def _facts(gathered: Gathered, latencies: Mapping[Way, Latency]) -> dict[str, Va
     for _, figures in gathered.of("cost"):
         facts.update({f.name: round(f.value) for f in figures if f.name in _COSTS and f.value is not None})
         facts["declared"] = any(f.name == "madds" for f in figures)
+    for _, figures in gathered.of("memory"):
+        facts.update({f"memory_{f.part}": round(f.value) for f in figures if f.value is not None})
     for _, figures in gathered.of("latency"):
         for figure in figures:
             if figure.name.startswith("latency") and figure.way in latencies:

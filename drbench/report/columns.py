@@ -45,6 +45,12 @@ def millions(name: str, values: Values) -> str:
     return MISSING if value is None else in_millions(value)
 
 
+def mebibytes(name: str, values: Values) -> str:
+    """12.3"""
+    value = _number(values, name)
+    return MISSING if value is None else f"{value / 2**20:,.1f}"
+
+
 def relative(name: str, values: Values) -> str:
     """+12.6%"""
     value = _number(values, name)
@@ -171,6 +177,22 @@ def _cost() -> tuple[Column, ...]:
             "activations: elements of the outputs of convolutions and linear layers for one image, millions",
             default=False,
         ),
+    )
+
+
+def _memory() -> tuple[Column, ...]:
+    def column(part: str, meaning: str) -> Column:
+        name = f"memory_{part}"
+        header = "memory" if part == "host" else "GPU memory"
+        return Column(name, (header, "MiB"), (name,), "cost", partial(mebibytes, name), f"{header}: {meaning}")
+
+    return (
+        column(
+            "host",
+            "the most that inference at the largest batch size held in the host's memory above what the process held "
+            "before, MiB: weights, images, what is computed, and what allocators set aside",
+        ),
+        column("device", "likewise on the accelerator, as torch's allocator gave it out, MiB"),
     )
 
 
@@ -326,7 +348,7 @@ def _over_plain(name: str, short: str, meaning: str, default: bool) -> Column:
 
 def known(tables: Sequence[Table]) -> tuple[Column, ...]:
     """All columns that a report of `tables` can have, in the order in which they are shown."""
-    return (*_cost(), *_latency(tables), *_accuracy(), *_about())
+    return (*_cost(), *_memory(), *_latency(tables), *_accuracy(), *_about())
 
 
 def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Column, ...]:

@@ -154,6 +154,8 @@ _MEANINGS = {
     "params": "parameters",
     "params_delta": "relative to plain, fraction",
     "activations": "elements of the outputs of convolutions and linear layers per image",
+    "memory_host": "most bytes of host memory that inference at the largest batch size held above what was held before",
+    "memory_device": "likewise on the accelerator",
     "top1": "top-1 on test images after the last epoch, fraction, mean over seeds",
     "top1_sd": "its standard deviation over seeds, fraction",
     "seeds": "how many trainings top1 is over",

@@ -19,6 +19,7 @@ from drbench.report.model import Conditions
 NAMES = (
     *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
     *("latency", "latency_ratio", "latency_floor", "top1", "top5", "val_top1", "train_images_per_second"),
+    "peak_memory",
 )
 """The measurements that a report is made of."""
 
@@ -30,7 +31,17 @@ RECORD_COLUMNS = (
 )
 FIGURE_COLUMNS = (
     *("record", "name", "value", "batch_size", "threads", "dtype", "device"),
-    *("sample_count", "spread_low", "spread_high", "p90", "p99", "interval_low", "interval_high", "channels_last"),
+    *(
+        "sample_count",
+        "spread_low",
+        "spread_high",
+        "p90",
+        "p99",
+        "interval_low",
+        "interval_high",
+        "channels_last",
+        "part",
+    ),
 )
 _IRRELEVANT = ("loader_workers",)
 """Settings that change how long a result takes, not what it is."""
@@ -58,6 +69,7 @@ class Figure(NamedTuple):
     interval_low: float | None
     interval_high: float | None
     channels_last: bool | None
+    part: str
 
     @property
     def way(self) -> Way:
@@ -89,7 +101,8 @@ class Gathered:
 def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
     """Conditions -> variant hash -> what is known of it, in the order of the frame."""
     records = list(_tuples(frame.loc[~frame["record"].duplicated().to_numpy()], RECORD_COLUMNS, "Record"))
-    whole = frame.loc[frame["name"].isin(NAMES).to_numpy() & (frame["part"] == "").to_numpy()]
+    parts = (frame["part"] == "").to_numpy() | (frame["name"] == "peak_memory").to_numpy()
+    whole = frame.loc[frame["name"].isin(NAMES).to_numpy() & parts]
     figures: dict[int, list[Figure]] = {}
     for values in zip(*(_values(whole[name]) for name in FIGURE_COLUMNS), strict=True):
         figure = Figure(*values)

@@ -90,6 +90,12 @@ def latency(variant: Variant, batches: Sequence[int] = (1, 8)) -> Record:
     return record(variant, "latency", figures)
 
 
+def memory(variant: Variant) -> Record:
+    about = {"batch_size": 8, "threads": 2, "dtype": "float32", "device": "cpu", "phase": "inference"}
+    held = PARAMS[LABELS[variant_hash(variant)]] * 4 + (1 << 20)
+    return record(variant, "memory", [Measurement("peak_memory", held, "bytes", "lower", "host", (), about)])
+
+
 def training(variant: Variant, seed: int, data: str = "cifar10", **more: object) -> Record:
     top1 = TOP1[LABELS[variant_hash(variant)]][seed]
     figures = [

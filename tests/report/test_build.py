@@ -296,3 +296,14 @@ def test_weights_of_unlike_trainings_share_no_table(store: Store, demo: ModuleTy
     tables = build(load(store)).tables
     assert len(tables) == 2
     assert all("top1_delta" not in row.values for table in tables for row in table.rows)
+
+
+def test_memory_stands_where_it_was_measured(filled: Callable[..., Store], demo: ModuleType) -> None:
+    store = filled(1)
+    assert "MiB" not in render(store)
+    store.add_many(demo.RUN.id, [demo.memory(demo.PLAIN)])
+    assert rows(store)["conv"].values["memory_host"] == 5_048_576
+    assert "memory_host" not in rows(store)["drconv m=8"].values
+    text = render(store)
+    assert "4.8" in text
+    assert "memory: the most that inference at the largest batch size held" in text
