@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -69,13 +71,17 @@ def test_matched_network_costs_the_same_within_one_percent(records: dict[tuple[s
 
 
 def test_latency_ratios_are_of_the_same_rounds(records: dict[tuple[str, str], Record]) -> None:
-    plain = next(m for m in records["latency", "conv"].measurements if m.name == "latency")
     assert not [m for m in records["latency", "conv"].measurements if m.name == "latency_ratio"]
     for label in LABELS[1:]:
-        own, ratio = records["latency", label].measurements
+        own, ratio, floor = records["latency", label].measurements
         assert (own.context["threads"], own.context["batch_size"], own.context["dtype"]) == (1, 1, "float32")
-        assert ratio.samples == tuple(a / b for a, b in zip(own.samples, plain.samples, strict=True))
-        assert len(ratio.samples) >= 10
+        assert (ratio.name, floor.name) == ("latency_ratio", "latency_floor")
+        for found in (ratio, floor):
+            workers = found.context["workers"]
+            assert workers == floor.context["workers"]
+            assert len(workers) == len(found.context["worker_log_ratios"]) == 3
+            rounds = map(math.log, found.samples[: workers[0]])
+            assert found.context["worker_log_ratios"][0] == pytest.approx(statistics.median(rounds))
 
 
 def test_every_test_image_has_its_rank(records: dict[tuple[str, str], Record]) -> None:
