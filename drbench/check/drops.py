@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from scipy.special import bdtrc, betaincinv, ndtri, stdtrit
+from scipy.special import bdtrc, betaincinv, nctdtrinc, ndtri, stdtrit
 
 from drbench.errors import InputError
 
@@ -99,7 +99,7 @@ def by_seeds(
         freedom = sum(parts) ** 2 / weights if weights else float(len(new) + len(old) - 2)
     reach = float(stdtrit(freedom, (1 + level) / 2))
     interval = (effect - reach * error, effect + reach * error)
-    sees = (reach + float(stdtrit(freedom, POWER))) * error + limit
+    sees = float(nctdtrinc(freedom, 1 - POWER, reach)) * error + limit  # noncentrality at which the test has POWER
     return Change(_outcome(interval, limit), effect, interval, sees, count)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +17,19 @@ from drbench.check.judge import judge
 from drbench.check.rules import Rules
 from drbench.check.verdicts import Checked, Verdict
 from drbench.errors import NothingError
-from drbench.records import Run
+from drbench.records import OPS, Run
+from drbench.suite import CheckTable, parse, validate
 
 if TYPE_CHECKING:
     from drbench_db import Store
+
+
+def table_of(run: Run) -> CheckTable:
+    """What the run's own suite says about checks. NothingError for a run that no suite made."""
+    document = parse(run.suite_text, run.id)
+    if set(document) == {OPS}:
+        raise NothingError(f"run {run.id} is of the operator benchmark, which no check knows; drbench report shows it")
+    return validate(document, run.id).check
 
 
 def facts_of(store: Store, run: Run, metrics: Iterable[str] = METRICS) -> dict[str, VariantFacts]:
@@ -41,7 +52,8 @@ def against_file(store: Store, run: Run, path: Path, rules: Rules, only: Sequenc
             f"baseline {path} knows nothing of suite {run.suite!r} (it holds: {known}); "
             f"drbench baseline save --run {run.id} adds it"
         )
-    return _checked(run, str(path), baseline.variants(run.suite), facts_of(store, run, rules.metrics), rules, only)
+    found = _checked(run, str(path), baseline.variants(run.suite), facts_of(store, run, rules.metrics), rules, only)
+    return replace(found, notes=(*found.notes, *_advice(found, path)))
 
 
 def against_run(store: Store, run: Run, other: Run, rules: Rules, only: Sequence[str] = ()) -> Checked:
@@ -70,6 +82,18 @@ def _checked(
         "commit": run.code.commit,
     }
     return Checked(run.suite, run.id, reference, verdicts, notes, about)
+
+
+def _advice(found: Checked, path: Path) -> Iterator[str]:
+    """What to do where the file says something else than the run, and that is as it should be."""
+    words = {"improvement": "baseline is stale", "regression": "if that is intended"}
+    for outcome, start in words.items():
+        for metric in METRICS:
+            names = {v.variant: None for v in found.verdicts if (v.outcome, v.metric) == (outcome, metric)}
+            if names:
+                only = " ".join(f"--only {shlex.quote(name)}" for name in names)
+                where = "" if str(path) == files.DEFAULT else f" --baseline {shlex.quote(str(path))}"
+                yield f"{start}: drbench baseline accept --run {found.run} --metric {metric} {only}{where} --reason WHY"
 
 
 def _chosen(side: Mapping[str, VariantFacts], only: Sequence[str]) -> dict[str, VariantFacts]:

@@ -16,6 +16,7 @@ _CODES: Mapping[str, int] = {
     "regression": REGRESSION,
     "vanished": REGRESSION,
     "unresolved": UNRESOLVED,
+    "refused": UNRESOLVED,
 }
 _ORDER = (FAILED, REGRESSION, NOTHING, UNRESOLVED, DONE)
 
@@ -24,8 +25,8 @@ _ORDER = (FAILED, REGRESSION, NOTHING, UNRESOLVED, DONE)
 class Verdict:
     """One figure of one variant. Ratios and intervals are shares: 1.02 is 2% more; top-1 is a fraction.
 
-    `variant` is architecture/label. `interval` belongs to `effect`, the figure that was judged (a ratio for latency and
-    memory, a difference for top-1). `fails`: whether it counts for the exit code (an unresolved one may only warn).
+    `variant` is architecture/label. `interval` belongs to `effect`, the figure that was judged: a ratio, or for top-1 a
+    difference. `fails`: whether it counts for the exit code (an unresolved or refused one may only warn).
     `allowed`: conditions that differ and were allowed to.
     """
 

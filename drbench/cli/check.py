@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from drbench.check.rules import Rules
     from drbench.check.verdicts import Checked
     from drbench.records import Event, Run
-    from drbench.suite import Suite
+    from drbench.suite import CheckTable, Suite
 
-    RulesOf = Callable[[Suite], Rules]
+    RulesOf = Callable[[CheckTable], Rules]
 
 Metrics = Annotated[list[str] | None, typer.Option("--metrics", help="Of costs,latency,memory,top1 [the suite's].")]
 Limit = Annotated[
@@ -77,9 +77,9 @@ def check(
         raise InputError("--baseline FILE and --against REF: one of the two is what is compared with")
     shown = verdicts.outputs(format, output or ())
 
-    def rules_of(found: Suite) -> Rules:
+    def rules_of(table: CheckTable) -> Rules:
         return made.rules(
-            found.check,
+            table,
             metrics=choices(metrics or ()),
             limits=limit or (),
             on_unresolved=on_unresolved or (),
@@ -104,11 +104,10 @@ def _recorded(
 
     from drbench.check import gate
     from drbench.check.baseline import DEFAULT
-    from drbench.suite import parse, validate
 
     with Store.open(db) as store:
         now = store.run(run)
-        rules = rules_of(validate(parse(now.suite_text, now.id), now.id))
+        rules = rules_of(gate.table_of(now))
         if against is None:
             return gate.against_file(store, now, baseline or Path(DEFAULT), rules, only)
         other = _known(store, against)
@@ -137,7 +136,7 @@ def _measured(
     from drbench.suite import read_suite
 
     suite = read_suite(name, {"only": only})
-    rules = rules_of(suite)
+    rules = rules_of(suite.check)
     if against is None:
         read(path := baseline or Path(DEFAULT))  # wrong ones are told before anything is measured
     with Store.open(db, write=True) as store:

@@ -30,14 +30,12 @@ def compare(
     from drbench.check.facts import METRICS
     from drbench.cli import verdicts
     from drbench.overrides import choices
-    from drbench.suite import parse, validate
 
     shown = verdicts.outputs(format, output or ())
     with Store.open(db) as store:
         old, new = store.run(before), store.run(now)
-        table = validate(parse(new.suite_text, new.id), new.id).check
         asked = rules.rules(
-            table,
+            gate.table_of(new),
             metrics=choices(metrics or ()) or list(METRICS),
             limits=limit or (),
             on_unresolved=on_unresolved or (),
