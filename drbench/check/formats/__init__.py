@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 
 from drbench.check.formats.bencher import as_bencher
 from drbench.check.formats.document import as_json
-from drbench.check.formats.github import annotations
+from drbench.check.formats.github import as_annotations
 from drbench.check.formats.junit import as_junit
 from drbench.check.formats.markdown import as_markdown
 from drbench.check.formats.terminal import as_terminal
 from drbench.check.verdicts import Checked
-
-__all__ = ["FORMATS", "annotations"]
 
 Renderer = Callable[[Checked, int, bool], str]
 
@@ -22,6 +20,6 @@ FORMATS: Mapping[str, Renderer] = {
     "json": as_json,
     "bmf": as_bencher,
     "junit": as_junit,
-    "github": annotations,
+    "github": as_annotations,
 }
 """Name -> (check, width, colour) -> text; width and colour are for the terminal."""

@@ -9,7 +9,7 @@ MOST = 10
 """Annotations of one kind that GitHub shows of a step."""
 
 
-def annotations(checked: Checked, width: int = 0, color: bool = False) -> str:
+def as_annotations(checked: Checked, width: int, color: bool) -> str:
     """An error for every figure that counts for the exit code, a warning or notice for the others that did not hold,
     then the whole check in one plain line.
     """
