@@ -87,7 +87,7 @@ def table(folder: Path) -> list[str]:
         hits = counts["regression"]
         low, _ = within(hits, len(made))
         lines_below.append(
-            f"{name}: {hits} false regressions in {len(made)}; at most {upper(hits, len(made)):.1%} with 95% confidence."
+            f"{name}: {hits} false regressions in {len(made)}; {upper(hits, len(made)):.1%} at most (95%)."
             if seat == "same"
             else f"{name}: found {hits} of {len(made)}, {hits / len(made):.1%} (at least {low:.1%}); the ratio itself: "
             f"median {np.exp(np.median(ratios)):.3f}."
