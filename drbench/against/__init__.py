@@ -36,6 +36,8 @@ ROUNDS = 12
 """Turns of each resident in a block, and batch size."""
 LEVEL = 0.95
 """Of all that one check says together."""
+BUILDING = 600.0
+"""Seconds in which a side has to know its variants, and to compile its kernels where it never did."""
 THEN, COPY, NOW = "then", "then's copy", "now"
 
 OnEvent = Callable[[Event], None]
@@ -132,7 +134,7 @@ def measure(
             side.ready()
             with side.fork() as resident:
                 try:
-                    plans.append(resident.ask("plan", suite=suite, overrides=dict(overrides or {})))
+                    plans.append(resident.ask("plan", BUILDING, suite=suite, overrides=dict(overrides or {})))
                 except FailedError as error:
                     raise InputError(f"{side.place.name}: {error}") from error
         notes = [note for plan in plans for note in plan["notes"]]

@@ -37,7 +37,8 @@ def move(repository: str, worktree: str) -> None:
 def main() -> None:
     """Serve on the socket that was handed on, until its other end is closed."""
     about = json.loads(sys.argv[1])
-    del sys.path[0]  # this file's own folder
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
     if about.get("worktree"):
         move(about["repository"], about["worktree"])
     sys.path.insert(0, os.getcwd())

@@ -166,8 +166,9 @@ class Resident:
     def receive(self, patience: float | None = None) -> Any:
         """The answer. FailedError where the resident raised, died or took longer than `patience` seconds."""
         try:
-            if not self.connection.poll(self.side.patience if patience is None else patience):
-                raise FailedError(f"timeout: no answer in {self.side.patience:.0f} s")
+            patience = self.side.patience if patience is None else patience
+            if not self.connection.poll(patience):
+                raise FailedError(f"timeout: no answer in {patience:.0f} s")
             answer = self.connection.recv()
         except (EOFError, OSError) as error:
             raise FailedError(f"crashed: {self.ended()}") from error

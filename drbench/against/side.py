@@ -76,7 +76,7 @@ class Resident:
         self.stack = stack
         self.calls: dict[int, Callable[[], object]] = {}
 
-    def plan(self, suite: str, overrides: dict[str, Any], kernels: bool = True) -> dict[str, Any]:
+    def plan(self, suite: str, overrides: dict[str, Any]) -> dict[str, Any]:
         """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
         from drbench import experiment
         from drbench.identity import canonical, variant_hash
