@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from math import exp
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -172,8 +171,7 @@ def _ratio(
     pairs = [ratios(block[seat], block[turns.PLAIN]) for block in blocks]
     said = [log_ratio(block[seat], block[turns.PLAIN]) for block in blocks]
     context = {**about, "workers": [len(one) for one in pairs], "worker_log_ratios": said}
-    if len(said) > 1:
-        found = ratio_interval(said, LEVEL)
+    found = ratio_interval(said, LEVEL)
+    if found.count > 1:  # one process says nothing about others
         context |= {"interval": [found.low, found.high], "level": LEVEL}
-    value = found.estimate if len(said) > 1 else exp(said[0])
-    return Measurement(name, value, "ratio", direction, "", tuple(r for one in pairs for r in one), context)
+    return Measurement(name, found.estimate, "ratio", direction, "", tuple(r for one in pairs for r in one), context)
