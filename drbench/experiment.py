@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -16,16 +15,28 @@ from torch import nn
 
 from drbench import identity, models
 from drbench.data import Splits, open_data
+from drbench.data.splits import Images, array_digest
 from drbench.errors import InputError
 from drbench.jobs import Job
-from drbench.measure import cost, kernels, latency
+from drbench.measure import cost, kernels, latency, memory
+from drbench.measure.machine import machine
 from drbench.models.files import variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
 from drbench.operators import OPERATORS, DRConv2d
+from drbench.pairs import Network
 from drbench.published import published
-from drbench.records import PLAIN, DataSettings, Event, Experiment, LatencySettings, Measurement, Record, Variant
-from drbench.statistics import paired_ratios
+from drbench.records import (
+    PLAIN,
+    DataSettings,
+    Event,
+    Experiment,
+    LatencySettings,
+    Machine,
+    Measurement,
+    Record,
+    Variant,
+)
 from drbench.train import evaluate, fit
 
 OnEvent = Callable[[Event], None]
@@ -35,29 +46,37 @@ AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 """Training precision -> dtype of the convolutions; else float32."""
 
 
-def run(
-    experiment: Experiment, *, workdir: Path, resume: bool = True, on_event: OnEvent = lambda event: None
-) -> Iterator[Record]:
-    """Do the work and yield a Record for each of its variants as soon as it is known.
+def quiet(event: Event) -> None:
+    """Nobody wants to know."""
 
-    A variant that fails yields a Record with the reason in one line, and its traceback in a file under `workdir`; it
-    never raises. Only what is no fault of a variant (an interrupt, a full disk) comes out of here.
+
+def run(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEvent = quiet) -> Record:
+    """Do the work of a variant (cost, memory, train): its Record. Whatever goes wrong is raised.
+
+    `workdir`: for checkpoints and weights; `resume`: go on from a checkpoint that is there.
     """
-    labels = experiment.labels or identity.labels(experiment.variants)
-    jobs = [Job(experiment, variant, name) for variant, name in zip(experiment.variants, labels, strict=True)]
-    if experiment.stage == "latency":
-        yield from _latency(jobs, workdir)
-        return
-    for job in jobs:
-        try:
-            if experiment.stage == "cost":
-                yield _cost(job)
-            elif experiment.eval_weights is not None:
-                yield _evaluate(job)
-            else:
-                yield _train(job, workdir, resume, on_event)
-        except Exception as error:
-            yield job.failed(error, workdir)
+    (variant,) = experiment.variants
+    (label,) = experiment.labels or identity.labels(experiment.variants)
+    job = Job(experiment, variant, label)
+    if experiment.stage == "cost":
+        return _cost(job)
+    if experiment.stage == "memory":
+        return _memory(job)
+    if experiment.eval_weights is not None:
+        return _evaluate(job)
+    return _train(job, workdir, resume, say)
+
+
+def here(*, say: OnEvent = quiet) -> Machine:
+    """This machine as a process that has torch sees it."""
+    return machine()
+
+
+def prepare(experiments: Sequence[Experiment], weights: str | None, *, say: OnEvent = quiet) -> tuple[Experiment, ...]:
+    """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does."""
+    work = tuple(experiments) if weights is None else (of_weights(experiments[0], weights),)
+    check(work)
+    return work
 
 
 def check(experiments: Sequence[Experiment]) -> None:
@@ -81,12 +100,12 @@ def check(experiments: Sequence[Experiment]) -> None:
                 )
 
 
-def build_kernels(experiments: Iterable[Experiment], say: Callable[[str], object]) -> None:
-    """Build the native kernels where one of these will time or train region operators on the CPU; `say` gets a line."""
+def build_kernels(experiments: Iterable[Experiment], *, say: OnEvent = quiet) -> None:
+    """Build the native kernels where one of these will time or train region operators on the CPU; `say` gets notes."""
     for experiment in experiments:
         if experiment.stage != "cost" and any(map(_of_regions, experiment.variants)):
             with suppress(InputError):  # no such device here: that is for its records to say
-                kernels.build_first(_device_of(experiment), say)
+                kernels.build_first(_device_of(experiment), lambda text: say(Event("note", text)))
 
 
 def _of_regions(variant: Variant) -> bool:
@@ -122,7 +141,7 @@ def of_weights(experiment: Experiment, weights: str) -> Experiment:
     return replace(experiment, variants=(variant,), seed=seed, labels=(label,), eval_weights=path)
 
 
-def resolve(variant: Variant, target: Variant) -> Variant:
+def resolve(variant: Variant, target: Variant, *, say: OnEvent = quiet) -> Variant:
     """The matched plain variant with the width at which it costs what `target` costs, within 1%."""
     assert variant.match is not None
     wanted = _figure(cost.count(models.build(target, seed=0), target.input_shape), variant.match)
@@ -157,7 +176,26 @@ def _cost(job: Job) -> Record:
         measurements.insert(0, Measurement("madds", found.madds, "multiply-adds", "lower"))
         measurements += [Measurement("madds", n, "multiply-adds", "lower", part) for part, n in found.parts.items()]
     measurements += _reference(variant)
-    return job.record(measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
+    settings = {"counting": identity.COUNTING}
+    return job.record(settings=settings, measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
+
+
+def _memory(job: Job) -> Record:
+    """Of inference at the largest batch size."""
+    settings = job.experiment.latency or LatencySettings()
+    device, size = latency.device_of(settings), max(settings.batch_sizes)
+    with latency.settings_context(settings) as context:
+        found = memory.inference(lambda size: Network(job.variant, settings).call(size), size, device)
+    return job.record(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
+
+
+def _peak(found: memory.Peak, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
+    both = (("host", found.host), ("device", found.device))
+    return tuple(
+        Measurement("peak_memory", value, "bytes", "lower", part, (), context)
+        for part, value in both
+        if value is not None
+    )
 
 
 def _reference(variant: Variant) -> list[Measurement]:
@@ -170,89 +208,17 @@ def _reference(variant: Variant) -> list[Measurement]:
     return [Measurement(name, value, unit, "lower") for name, value, unit in both if value is not None]
 
 
-def _latency(jobs: Sequence[Job], workdir: Path) -> Iterator[Record]:
-    """All variants in alternation in this process; their plain network is what the ratios are paired to."""
-    settings = jobs[0].experiment.latency or LatencySettings()
-    device = latency.device_of(settings)
-    ready: dict[str, tuple[Job, nn.Module]] = {}
-    with latency.settings_context(settings) as context:
-        for job in jobs:
-            try:
-                model = _placed(models.build(job.variant, seed=0), settings, device)
-                _call(model, _input(job.variant, max(settings.batch_sizes), settings, device))()
-                ready[identity.variant_hash(job.variant)] = (job, model)
-            except Exception as error:
-                yield job.failed(error, workdir)
-        try:
-            found = _timed(ready, settings, device, context)
-        except Exception as error:  # nothing to be paired with: none of them has a time
-            yield from (job.failed(error, workdir) for job, _ in ready.values())
-            return
-    for key, (job, _) in ready.items():
-        yield job.record(measurements=tuple(found[key]))
-
-
-def _timed(
-    ready: Mapping[str, tuple[Job, nn.Module]], settings: LatencySettings, device: torch.device, context: dict[str, Any]
-) -> dict[str, list[Measurement]]:
-    """Times, and ratios to each one's own plain network, for every batch size; by hash of the variant."""
-    found: dict[str, list[Measurement]] = {key: [] for key in ready}
-    bases = {_network(job.variant, job.experiment): key for key, (job, _) in ready.items() if _is_plain(job.variant)}
-    for size in settings.batch_sizes if ready else ():
-        calls = {key: _call(model, _input(job.variant, size, settings, device)) for key, (job, model) in ready.items()}
-        times = latency.measure(calls, settings)
-        for key, samples in times.items():
-            job, model = ready[key]
-            about = {**context, "batch_size": size, **_kernels(model, device, settings.dtype)}
-            found[key].append(Measurement("latency", median(samples), "s", "lower", "", samples, about))
-            plain = bases.get(_network(job.variant, job.experiment))
-            if plain is not None and key != plain:
-                ratios = paired_ratios(samples, times[plain])
-                found[key].append(Measurement("latency_ratio", median(ratios), "ratio", "lower", "", ratios, about))
-    return found
-
-
-def _is_plain(variant: Variant) -> bool:
-    return variant.operator == PLAIN and variant.match is None
-
-
-def _network(variant: Variant, experiment: Experiment) -> tuple[Any, ...]:
-    """What a variant shares with its plain network: an architecture may be there at several widths or arguments."""
-    origin = next((v for v in experiment.variants if identity.variant_hash(v) == variant.matched_to), variant)
-    width = None if origin.match is not None else origin.width  # one whose target is left out: it was found, not given
-    return origin.architecture, width, identity.canonical(origin.architecture_args), origin.stem_stride
-
-
-def _placed(model: nn.Module, settings: LatencySettings, device: torch.device) -> nn.Module:
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model.eval().to(device=device, dtype=getattr(torch, settings.dtype))
-    return model.to(memory_format=layout)
-
-
-def _input(variant: Variant, size: int, settings: LatencySettings, device: torch.device) -> torch.Tensor:
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    images = torch.randn(size, *variant.input_shape, generator=torch.Generator().manual_seed(0))
-    return images.to(device=device, dtype=getattr(torch, settings.dtype), memory_format=layout)
-
-
-def _call(model: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    def forward() -> object:
-        with torch.inference_mode():
-            return model(images)
-
-    return forward
-
-
-def _train(job: Job, workdir: Path, resume: bool, on_event: OnEvent) -> Record:
+def _train(job: Job, workdir: Path, resume: bool, say: OnEvent) -> Record:
     experiment, splits = job.experiment, _opened(job.experiment)
     assert experiment.train is not None
     assert experiment.seed is not None
-    about = {"data_digest": splits.digest, "synthetic": splits.synthetic, "classes": len(splits.classes)}
+    about = _about(splits)
     workdir.mkdir(parents=True, exist_ok=True)
-    model = models.build(job.variant, seed=experiment.seed)
-    result = fit(
-        model, splits, experiment.train, seed=experiment.seed, workdir=workdir, resume=resume, on_event=on_event
-    )
+    with memory.peak(_device_of(experiment)) as held:
+        model = models.build(job.variant, seed=experiment.seed)
+        result = fit(
+            model, splits, experiment.train, seed=experiment.seed, workdir=workdir, resume=resume, on_event=say
+        )
     weights = workdir / "weights.safetensors"
     extra = {"label": job.label, "seed": experiment.seed, "train": asdict(experiment.train), **about}
     models.save_model(
@@ -261,11 +227,32 @@ def _train(job: Job, workdir: Path, resume: bool, on_event: OnEvent) -> Record:
     dtype = AUTOCAST.get(experiment.train.precision, "float32")
     return job.record(
         settings={**about, **_kernels(model, _device_of(experiment), dtype)},
-        measurements=result.measurements,
+        measurements=(*result.measurements, *_peak(held, _while_training(experiment, dtype))),
         epochs=result.epochs,
         ranks=result.ranks,
         files={"weights": str(weights)},
     )
+
+
+def _while_training(experiment: Experiment, dtype: str) -> dict[str, Any]:
+    assert experiment.train is not None
+    device = str(_device_of(experiment))
+    threads = experiment.train.threads or torch.get_num_threads()
+    batch = experiment.train.batch_size
+    return {"phase": "train", "batch_size": batch, "threads": threads, "dtype": dtype, "device": device}
+
+
+def _about(splits: Splits) -> dict[str, Any]:
+    """Of the data, for the record of a training or an evaluation."""
+    about = {
+        "data_digest": splits.digest,
+        "preprocessing": dict(splits.preprocessing),
+        "synthetic": splits.synthetic,
+        "classes": len(splits.classes),
+    }
+    if isinstance(splits.test, Images):  # else the digest of all is what is known
+        about["test_digest"] = array_digest(splits.test.images.numpy(), splits.test.labels.numpy())
+    return about
 
 
 def _evaluate(job: Job) -> Record:
@@ -275,10 +262,8 @@ def _evaluate(job: Job) -> Record:
     assert experiment.train is not None
     model = models.load_model(experiment.eval_weights)
     measurements, ranks = evaluate(model, splits, experiment.train)
-    about: dict[str, Any] = {
-        "data_digest": splits.digest,
-        "synthetic": splits.synthetic,
-        "classes": len(splits.classes),
+    about = {
+        **_about(splits),
         **_kernels(model, _device_of(experiment), AUTOCAST.get(experiment.train.precision, "float32")),
     }
     extra = models.read_header(experiment.eval_weights).get("extra", {})

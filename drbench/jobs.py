@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from drbench import identity
-from drbench.errors import DrbenchError
 from drbench.records import Experiment, Record, Variant
 
 
@@ -28,11 +25,16 @@ class Job:
     label: str
     started: str = field(default_factory=now)
 
+    @property
+    def key(self) -> str:
+        """The name of the work."""
+        return identity.experiment_key(self.experiment, self.variant)
+
     def record(self, status: str = "done", **found: Any) -> Record:
         """The Record with what was `found`."""
         settings = {**identity.settings(self.experiment), **found.pop("settings", {})}
         return Record(
-            key=identity.experiment_key(self.experiment, self.variant),
+            key=self.key,
             variant=self.variant,
             variant_hash=identity.variant_hash(self.variant),
             label=self.label,
@@ -45,16 +47,16 @@ class Job:
             **found,
         )
 
-    def failed(self, error: Exception, workdir: Path) -> Record:
-        """The Record with the reason in one line; the traceback goes to a file in `workdir`.
+    def failed(self, kind: str, reason: str, traceback: str, workdir: Path) -> Record:
+        """The Record of a worker that ended so (see workers.Ended): "crashed: SIGSEGV"; what was raised, by itself.
 
-        A disk that is full is no fault of the variant: that comes out again.
+        The traceback, if there is one, goes to a file in `workdir`.
         """
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise error
-        reason = " ".join(str(error).split()) or "no message"
-        kind = "" if isinstance(error, DrbenchError) else f"{type(error).__name__}: "
-        workdir.mkdir(parents=True, exist_ok=True)
-        log = workdir / f"{self.experiment.stage}-{identity.variant_hash(self.variant)}.log"
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        return self.record("failed", error=f"{kind}{reason}"[:500], files={"traceback": str(log)})
+        files = {}
+        if traceback:
+            workdir.mkdir(parents=True, exist_ok=True)
+            log = workdir / f"{self.experiment.stage}-{identity.variant_hash(self.variant)}.log"
+            log.write_text(traceback, encoding="utf-8")
+            files["traceback"] = str(log)
+        error = (reason if kind == "failed" else f"{kind}: {reason}")[:500]
+        return self.record("failed", error=error, settings={"ended": kind}, files=files)

@@ -31,6 +31,7 @@ _TOP = {
     "num_classes": "num_classes",
     "model": "architectures",
     "weights": "eval_weights",
+    "shard": "shard",
 }
 _IN_TABLE = {
     "data": ("data", "name"),
@@ -41,6 +42,8 @@ _IN_TABLE = {
     "batch_size": ("train", "batch_size"),
     "lr": ("train", "learning_rate"),
     "batch_sizes": ("latency", "batch_sizes"),
+    "timeout": ("limits", "timeout_seconds"),
+    "memory_limit": ("limits", "memory_gib"),
 }
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -69,6 +72,14 @@ def shape(option: str, text: str) -> list[int]:
     if len(found) != 3 or min(found) < 1:
         raise InputError(f"{option} {text!r}: channels,height,width are wanted, as in 3,224,224")
     return found
+
+
+def shard(option: str, text: str) -> list[int]:
+    """Part and number of parts of "2/4"."""
+    part, _, of = text.partition("/")
+    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+        raise InputError(f"{option} {text!r}: part/parts is wanted, from 1/4 to 4/4 for four of them")
+    return [int(part), int(of)]
 
 
 def choices(values: Iterable[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Experiments -> Records in the store, one after the other; what is done is skipped, what fails is recorded."""
+"""Experiments -> Records in the store, one after the other; what is done is skipped, what fails is recorded.
+
+All that builds a network happens in a worker (see drbench.workers): this process has no torch and survives them all.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +13,40 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from drbench.errors import InputError
+from drbench import timing
+from drbench.errors import FailedError, InputError, NothingError
+from drbench.hold import hold
 from drbench.identity import experiment_key, variant_hash
 from drbench.jobs import Job
 from drbench.published import Published, published
-from drbench.records import STAGES, Event, Experiment, Record, Run, Variant
+from drbench.records import STAGES, Event, Experiment, Machine, Record, Run, Variant
 from drbench.suite import Suite, plan, to_toml, variants
+from drbench.workers import Ended, Limits, Workers
+from drbench.workers.watch import free
 
 if TYPE_CHECKING:
     from drbench_db import Store
 
 OnEvent = Callable[[Event], None]
+FREE_SHARE = 0.9
+"""Of the memory that is free: what a worker may hold unless the suite says otherwise."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run. `status`: "done", "failed" (some variant did) or "interrupted"."""
+    """What became of a run. `status`: "done", "failed" (some variant did) or "interrupted".
+
+    `skipped`: done before; `lost`: failed before, and not tried again.
+    """
 
     run_id: str
     status: str
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    lost: int = 0
 
 
 def new_run_id(suite: str) -> str:
@@ -43,14 +56,17 @@ def new_run_id(suite: str) -> str:
 
 
 def prepare(suite: Suite) -> tuple[Experiment, ...]:
-    """The suite's plan, with every name and data set in it known to exist: InputError before any work is done."""
-    from drbench import experiment
+    """The suite's plan, with every name and data set in it known to exist: InputError before any work is done.
 
+    NothingError for a shard in which nothing is.
+    """
     work = plan(suite)
-    if suite.eval_weights is not None:
-        work = (experiment.of_weights(work[0], suite.eval_weights),)
-    experiment.check(work)
-    return work
+    if not work:
+        part, of = suite.shard or (1, 1)
+        raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
+    with Workers() as workers:
+        ended = workers.run("drbench.experiment:prepare", work, suite.eval_weights, limits=limits_of(suite))
+    return _value(ended, "checking the suite")
 
 
 def run_suite(
@@ -61,43 +77,71 @@ def run_suite(
     files: Path,
     command: str = "",
     resume: Run | None = None,
+    retry_failed: bool = False,
     on_event: OnEvent = lambda event: None,
 ) -> Outcome:
     """Do what the suite says and keep every Record as soon as it is made; `resume` goes on with an earlier run.
 
     `work` is what `prepare` gave, if that was done. Files (checkpoints, weights, tracebacks) go to
-    `files`/RUN/VARIANT-sSEED. A first Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
+    `files`/RUN/VARIANT-sSEED. What failed in the run that is gone on with stays so, unless `retry_failed`. A first
+    Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
     """
     work = prepare(suite) if work is None else work
     if resume:
         same_place(resume)
-    run = store.reopen_run(resume.id) if resume else _begin(suite, store, command)
-    skip = store.done_keys(run.id) if resume else frozenset()
-    counts = {"done": 0, "failed": 0, "skipped": 0}
+    run = resume or _new(suite, command)
+    with hold(files / run.id, run.id):
+        return _held(suite, work, store, run, files / run.id, resume is not None, retry_failed, on_event)
+
+
+def _held(
+    suite: Suite,
+    work: Sequence[Experiment],
+    store: Store,
+    run: Run,
+    files: Path,
+    again: bool,
+    retry_failed: bool,
+    on_event: OnEvent,
+) -> Outcome:
+    if again:
+        store.reopen_run(run.id)
+    else:
+        store.begin_run(run)
+    done, failed = _before(store, run)
+    counts = Counts()
     status = "failed"
     try:
-        _build_kernels(work, skip, on_event)
-        for record in _records(suite, work, files / run.id, skip, counts, on_event):
-            store.add(run.id, record)
-            counts["done" if record.status == "done" else "failed"] += 1
-            on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
-        status = "failed" if counts["failed"] else "done"
+        with Workers() as workers:
+            lost = frozenset() if retry_failed else failed
+            going = _Going(suite, files, workers, done, lost, counts, on_event)
+            for record in going.records(work):
+                store.add(run.id, record)
+                counts.add(record)
+                on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
+        status = "failed" if counts.failed or counts.lost else "done"
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C does not wait for anybody
         status = "interrupted"
     finally:
         store.end_run(run.id, status)
-    return Outcome(run.id, status, **counts)
+    return Outcome(run.id, status, counts.done, counts.failed, counts.skipped, counts.lost)
+
+
+def limits_of(suite: Suite) -> Limits:
+    """Of each worker: what the suite says, else nine tenths of the memory that is free now, and any time."""
+    given = suite.limits.memory_gib
+    memory = int(FREE_SHARE * free()) if given is None else int(given * 2**30)
+    return Limits(suite.limits.timeout_seconds, memory)
 
 
 def same_place(run: Run) -> None:
     """InputError unless this machine and drbench are those of the run: what is recorded goes under its name."""
     from drbench import __version__
-    from drbench.measure.machine import machine
 
-    here = machine()
+    machine = here()
     for what in ("cpu", "cores", "gpu", "torch"):
-        then, now = getattr(run.machine, what), getattr(here, what)
+        then, now = getattr(run.machine, what), getattr(machine, what)
         if then != now:
             raise InputError(f"run {run.id} was made with {what} {then!r}, here it is {now!r}: start a new run instead")
     if run.code.drbench != __version__:
@@ -105,11 +149,18 @@ def same_place(run: Run) -> None:
         raise InputError(f"run {run.id} was made with drbench {was}, this is {__version__}: start a new run instead")
 
 
+def here() -> Machine:
+    """This machine, as a process that has torch sees it."""
+    with Workers() as workers:
+        return _value(workers.run("drbench.experiment:here"), "looking at the machine")
+
+
 def dry_run(suite: Suite, on_event: OnEvent) -> None:
     """Count what every network of the suite costs; nothing is timed, trained or recorded."""
     counted = suite.model_copy(update={"stages": ("cost",), "eval_weights": None})
-    with TemporaryDirectory() as files:
-        for record in _records(counted, plan(counted), Path(files), frozenset(), {"skipped": 0}, on_event):
+    with TemporaryDirectory() as files, Workers() as workers:
+        going = _Going(counted, Path(files), workers, frozenset(), frozenset(), Counts(), on_event)
+        for record in going.records(plan(counted)):
             on_event(Event("variant", record.label, payload=record))
 
 
@@ -123,87 +174,183 @@ def references(suite: Suite) -> tuple[Published, ...]:
     )
 
 
-def _build_kernels(work: Sequence[Experiment], skip: Set[str], on_event: OnEvent) -> None:
-    """Before anything is timed or trained, and only for what is not done yet."""
-    from drbench import experiment
-
-    todo = (one for one in work if not all(experiment_key(one, variant) in skip for variant in one.variants))
-    experiment.build_kernels(todo, lambda text: on_event(Event("note", text)))
-
-
-def _begin(suite: Suite, store: Store, command: str) -> Run:
+def _new(suite: Suite, command: str) -> Run:
     from drbench.jobs import now
-    from drbench.measure.machine import code, machine
+    from drbench.measure.machine import code
 
-    run = Run(
+    return Run(
         id=new_run_id(suite.name),
         suite=suite.name,
         suite_text=to_toml(suite),
         command=command,
         started=now(),
-        machine=machine(),
+        machine=here(),
         code=code(),
     )
-    store.begin_run(run)
-    return run
 
 
-def _records(
-    suite: Suite,
-    work: Sequence[Experiment],
-    files: Path,
-    skip: Set[str],
-    counts: dict[str, int],
-    on_event: OnEvent,
-) -> Iterator[Record]:
-    """Stage by stage. Widths of matched networks are found first: they are part of what a variant is."""
-    from drbench import experiment
+def _before(store: Store, run: Run) -> tuple[Set[str], Set[str]]:
+    """The keys of the work of a run that is done, and of that which failed."""
+    done = store.done_keys(run.id)
+    return done, {record.key for record in store.records(run.id, status="failed", samples=False)} - done
 
-    widths = yield from _resolved(suite, work, files, on_event)
-    for stage in STAGES:
-        todo = [_with_widths(one, widths) for one in work if one.stage == stage]
-        todo = [one for one in todo if one.variants]
-        if not todo:
-            continue
-        on_event(Event("stage", stage, 0, len(todo)))
-        costs: list[Record] = []
-        for number, one in enumerate(todo):
-            if all(experiment_key(one, variant) in skip for variant in one.variants):
-                counts["skipped"] += len(one.variants)
+
+def _value(ended: Ended, what: str) -> Any:
+    """What a worker gave that has no variant to be charged with its failure: that is raised here."""
+    if ended.status == "done":
+        return ended.value
+    if ended.error is not None:
+        raise ended.error
+    if ended.status != "failed":
+        raise FailedError(f"{what} failed: {ended.status}: {ended.reason}")
+    error = RuntimeError(f"{what} failed: {ended.reason}")
+    error.add_note(ended.traceback)
+    raise error
+
+
+@dataclass
+class Counts:
+    """Of records, as they are made."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    lost: int = 0
+
+    def add(self, record: Record) -> None:
+        """One more."""
+        if record.status == "done":
+            self.done += 1
+        else:
+            self.failed += 1
+
+
+@dataclass(frozen=True)
+class _Going:
+    """A suite under way: what all of its work shares. `done`, `lost`: the keys of work that is not done again."""
+
+    suite: Suite
+    files: Path
+    workers: Workers
+    done: Set[str]
+    lost: Set[str]
+    counts: Counts
+    on_event: OnEvent
+
+    def records(self, work: Sequence[Experiment]) -> Iterator[Record]:
+        """Stage by stage. Widths of matched networks are found first: they are part of what a variant is."""
+        widths = yield from self._widths(work)
+        work = [one for one in (_with_widths(one, widths) for one in work) if one.variants]
+        self._build_kernels(work)
+        for stage in STAGES:
+            todo = [one for one in work if one.stage == stage]
+            if not todo:
                 continue
-            on_event(Event("stage", stage, number, len(todo), payload=one))
-            for record in experiment.run(one, workdir=_workdir(files, one), on_event=on_event):
-                if record.key in skip:  # measured once more beside a network that was not done
-                    counts["skipped"] += 1
+            self.on_event(Event("stage", stage, 0, len(todo)))
+            made: list[Record] = []
+            for number, one in enumerate(todo):
+                if not self._left(one, count=True):
                     continue
-                costs.append(record)
-                yield record
-        on_event(Event("stage", stage, len(todo), len(todo)))
-        if stage == "cost":
-            on_event(Event("table", stage, payload=(tuple(costs), references(suite))))
+                self.on_event(Event("stage", stage, number, len(todo), payload=one))
+                for record in self._measured(one):
+                    made.append(record)
+                    yield record
+            self.on_event(Event("stage", stage, len(todo), len(todo)))
+            if stage == "cost":
+                self.on_event(Event("table", stage, payload=(tuple(made), references(self.suite))))
+
+    def _left(self, one: Experiment, count: bool = False) -> bool:
+        """Whether there is something to do; with `count`, what there is not is counted."""
+        keys = [experiment_key(one, variant) for variant in one.variants]
+        if count:
+            self.counts.skipped += sum(key in self.done for key in keys)
+            self.counts.lost += sum(key in self.lost for key in keys)
+        return any(key not in self.done | self.lost for key in keys)
+
+    def _measured(self, one: Experiment) -> Iterator[Record]:
+        workdir = _workdir(self.files, one)
+        if one.stage == "latency":
+            limits = limits_of(self.suite)
+            yield from timing.measure(
+                one, self.workers, limits, workdir=workdir, skip=self.done | self.lost, on_event=self.on_event
+            )
+            return
+        yield self._in_a_worker(one, workdir)
+
+    def _in_a_worker(self, one: Experiment, workdir: Path) -> Record:
+        """The record of one variant; where memory runs out, with half of the batch, and again."""
+        job = Job(one, one.variants[0], one.labels[0])
+        size = _batch_size(one)
+        while True:
+            batch = _batch_size(one)
+            place = workdir if batch == size else workdir / f"batch-{batch}"  # checkpoints of other settings are others
+            ended = self.workers.run(
+                "drbench.experiment:run", one, place, limits=limits_of(self.suite), on_event=self.on_event
+            )
+            if ended.status != "oom" or batch is None or batch == 1:
+                break
+            one = _with_batch_size(one, batch // 2)
+            self.on_event(Event("note", f"{job.label}: out of memory at batch size {batch}, again at {batch // 2}"))
+        if ended.status == "done":
+            notes = () if batch == size else (_smaller(one, batch, size),)
+            return replace(ended.value, key=job.key, started=job.started, notes=(*ended.value.notes, *notes))
+        return self._failed(job, ended, workdir)
+
+    def _failed(self, job: Job, ended: Ended, workdir: Path) -> Record:
+        """The failure of a variant. A disk that is full is no fault of the variant: that comes out again."""
+        if isinstance(ended.error, OSError):
+            raise ended.error
+        return job.failed(ended.status, ended.reason, ended.traceback, workdir)
+
+    def _widths(self, work: Sequence[Experiment]) -> Generator[Record, None, dict[str, Variant | None]]:
+        """Matched networks by hash, with the width that was found; None, and a failed Record, where none was."""
+        found: dict[str, Variant | None] = {}
+        targets = {variant_hash(variant): variant for rows in variants(self.suite).values() for variant, _ in rows}
+        for one in work:
+            for variant, label in zip(one.variants, one.labels, strict=True):
+                name = variant_hash(variant)
+                if variant.match is None or variant.matched_to is None or name in found:
+                    continue
+                job = Job(replace(one, seed=None), variant, label)
+                if job.key in self.lost:
+                    found[name] = None
+                    self.counts.lost += 1
+                    continue
+                self.on_event(Event("note", f"{variant.architecture}: finding the width of {label}"))
+                ended = self.workers.run(
+                    "drbench.experiment:resolve", variant, targets[variant.matched_to], limits=limits_of(self.suite)
+                )
+                found[name] = ended.value if ended.status == "done" else None
+                if ended.status != "done":
+                    yield self._failed(job, ended, self.files / name)
+        return found
+
+    def _build_kernels(self, work: Sequence[Experiment]) -> None:
+        """Before anything is timed or trained, and only for what is not done yet."""
+        todo = [one for one in work if one.stage != "cost" and self._left(one)]
+        if todo:
+            ended = self.workers.run("drbench.experiment:build_kernels", todo, on_event=self.on_event)
+            _value(ended, "building the kernels")
 
 
-def _resolved(
-    suite: Suite, work: Sequence[Experiment], files: Path, on_event: OnEvent
-) -> Generator[Record, None, dict[str, Variant | None]]:
-    """Matched networks by hash, with the width that was found; None, and a failed Record, where none was."""
-    from drbench import experiment
+def _batch_size(one: Experiment) -> int | None:
+    """What can be halved where memory runs out."""
+    if one.stage == "train" and one.train is not None:
+        return one.train.batch_size
+    return max(one.latency.batch_sizes) if one.stage == "memory" and one.latency is not None else None
 
-    found: dict[str, Variant | None] = {}
-    targets = {variant_hash(variant): variant for rows in variants(suite).values() for variant, _ in rows}
-    for one in work:
-        for variant, label in zip(one.variants, one.labels, strict=True):
-            name = variant_hash(variant)
-            if variant.match is None or variant.matched_to is None or name in found:
-                continue
-            on_event(Event("note", f"{variant.architecture}: finding the width of {label}"))
-            job = Job(replace(one, seed=None), variant, label)
-            try:
-                found[name] = experiment.resolve(variant, targets[variant.matched_to])
-            except Exception as error:
-                found[name] = None
-                yield job.failed(error, files / name)
-    return found
+
+def _with_batch_size(one: Experiment, size: int) -> Experiment:
+    if one.train is not None:
+        return replace(one, train=replace(one.train, batch_size=size))
+    assert one.latency is not None
+    return replace(one, latency=replace(one.latency, batch_sizes=(size,)))
+
+
+def _smaller(one: Experiment, batch: int | None, size: int | None) -> str:
+    text = f"batch size {batch} instead of {size}: out of memory"
+    trained = one.stage == "train" and one.eval_weights is None
+    return f"{text}; the learning rate is as before, so it is another training" if trained else text
 
 
 def _with_widths(one: Experiment, widths: Mapping[str, Variant | None]) -> Experiment:

@@ -185,6 +185,7 @@ class Suite(Table):
     check: CheckTable = CheckTable()
     seeds: PositiveInt = 1
     eval_weights: str | None = None
+    shard: tuple[PositiveInt, PositiveInt] | None = None
     references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)
 
 
@@ -284,21 +285,32 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
 
 
 def plan(suite: Suite) -> tuple[Experiment, ...]:
-    """The work in order: cost of all; latency, all variants of an architecture at once; training, seeds outermost."""
+    """The work in order: cost of all; memory; latency, all variants of an architecture at once; training, seeds
+    outermost. With `shard`, what falls to that one; it may be nothing.
+    """
     chosen = {
         name: rows for name, rows in ((n, _chosen(suite, n, rows)) for n, rows in variants(suite).items()) if rows
     }
     if not chosen:
         known = [f"{name}/{label}" for name, rows in variants(suite).items() for _, label in rows]
         raise InputError(f"--only and --exclude leave nothing of suite {suite.name!r}. It holds: {', '.join(known)}")
-    rows = [row for group in chosen.values() for row in group]
+    ours = {variant_hash(variant) for group in chosen.values() for variant, _ in group}
+    if suite.shard is not None:
+        ours = shard([variant for group in chosen.values() for variant, _ in group], *suite.shard)
+    rows = [row for group in chosen.values() for row in group if variant_hash(row[0]) in ours]
+    latency = LatencySettings(**dict(suite.latency))
     work: list[Experiment] = []
     if "cost" in suite.stages:
         work += [Experiment("cost", (variant,), labels=(label,)) for variant, label in rows]
+    if "memory" in suite.stages:
+        held = of_memory(latency)
+        work += [Experiment("memory", (variant,), latency=held, labels=(label,)) for variant, label in rows]
     if "latency" in suite.stages:
-        latency = LatencySettings(**dict(suite.latency))
         for group in chosen.values():
-            nets, named = zip(*group, strict=True)
+            if not any(variant_hash(variant) in ours for variant, _ in group):
+                continue
+            timed = [row for row in group if variant_hash(row[0]) in ours or _is_plain(row[0])]
+            nets, named = zip(*timed, strict=True)
             work.append(Experiment("latency", nets, latency=latency, labels=named))
     if "train" in suite.stages:
         data, train = DataSettings(**dict(suite.data)), train_settings(suite)
@@ -309,6 +321,38 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
                 )
                 work.append(one)
     return tuple(work)
+
+
+def shard(nets: Sequence[Variant], part: int, of: int) -> set[str]:
+    """Hashes of the variants that fall to part `part` (from 1) of `of`: every one to one part, whatever their order.
+
+    A network matched to another goes where that one goes. The parts differ by at most one variant and its matched ones.
+    """
+    names = {variant_hash(variant) for variant in nets}
+    homes = {
+        variant_hash(variant): variant.matched_to if variant.matched_to in names else variant_hash(variant)
+        for variant in nets
+    }
+    ours = set(sorted({str(home) for home in homes.values()})[part - 1 :: of])
+    return {name for name, home in homes.items() if home in ours}
+
+
+def of_memory(settings: LatencySettings) -> LatencySettings:
+    """What of them the memory of inference depends on: the largest batch, and how it is computed."""
+    bare = LatencySettings()
+    return replace(
+        settings,
+        batch_sizes=(max(settings.batch_sizes),),
+        workers=bare.workers,
+        warmup_runs=bare.warmup_runs,
+        min_runs=bare.min_runs,
+        min_seconds=bare.min_seconds,
+        max_seconds=bare.max_seconds,
+    )
+
+
+def _is_plain(variant: Variant) -> bool:
+    return variant.operator == PLAIN and variant.match is None
 
 
 def train_settings(suite: Suite) -> TrainSettings:

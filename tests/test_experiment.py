@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import errno
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import pytest
 import torch
@@ -12,21 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from drbench import experiment, models
 from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
-from drbench.jobs import Job
 from drbench.records import DataSettings, Event, Experiment, LatencySettings, Record, TrainSettings, Variant
 
 SMALL = {"input_shape": (3, 32, 32), "num_classes": 10, "stem_stride": 1}
 PLAIN = Variant("mobilenet_v1_0.25", **SMALL)
 DRCONV = Variant("mobilenet_v1_0.25", operator="drconv", operator_args={"regions": 2}, **SMALL)
-QUICK = LatencySettings(batch_sizes=(1, 2), warmup_runs=1, min_runs=3, min_seconds=0.0, threads=1)
 DATA = DataSettings(args={"train": 100, "test": 20})
 TRAIN = TrainSettings(epochs=1, batch_size=10, threads=1, device="cpu")
-
-
-def done(one: Experiment, workdir: Path) -> list[Record]:
-    records = list(experiment.run(one, workdir=workdir))
-    assert [record.error for record in records if record.status != "done"] == []
-    return records
 
 
 def figures(record: Record) -> dict[tuple[str, str], float]:
@@ -34,7 +24,7 @@ def figures(record: Record) -> dict[tuple[str, str], float]:
 
 
 def test_cost_of_the_plain_network_is_half_of_torchs_flops(tmp_path: Path) -> None:
-    (record,) = done(Experiment("cost", (PLAIN,)), tmp_path)
+    record = experiment.run(Experiment("cost", (PLAIN,)), tmp_path)
     model = models.build(PLAIN, seed=0).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.randn(1, 3, 32, 32))
@@ -47,66 +37,26 @@ def test_cost_of_the_plain_network_is_half_of_torchs_flops(tmp_path: Path) -> No
 
 
 def test_cost_has_parts_and_the_published_network_beside(tmp_path: Path) -> None:
-    (record,) = done(Experiment("cost", (DRCONV,)), tmp_path)
+    record = experiment.run(Experiment("cost", (DRCONV,)), tmp_path)
     found = figures(record)
     parts = {part for name, part in found if name == "madds" and part}
     assert {"region_conv", "guide", "routing", "mixing"} <= parts
     assert found["reference_madds", ""] > found["madds", ""]
 
 
-def test_latency_is_paired_to_the_plain_network(tmp_path: Path) -> None:
-    plain, converted = done(Experiment("latency", (PLAIN, DRCONV), latency=QUICK), tmp_path)
-    assert [(m.name, m.context["batch_size"]) for m in plain.measurements] == [("latency", 1), ("latency", 2)]
-    by_size = {m.context["batch_size"]: m for m in plain.measurements}
-    ratios = [m for m in converted.measurements if m.name == "latency_ratio"]
-    times = [m for m in converted.measurements if m.name == "latency"]
-    assert len(ratios) == len(times) == 2
-    for ratio, own in zip(ratios, times, strict=True):
-        base = by_size[ratio.context["batch_size"]]
-        assert ratio.samples == tuple(a / b for a, b in zip(own.samples, base.samples, strict=True))
-        assert len(own.samples) >= 3
-        assert own.value == median(own.samples)
-
-
-def test_each_width_is_paired_to_its_own_plain_network(tmp_path: Path) -> None:
-    wide, wide_converted = replace(PLAIN, width=0.5), replace(DRCONV, width=0.5)
-    matched = replace(PLAIN, match="madds", matched_to=variant_hash(wide_converted), width=0.52)
-    group = (PLAIN, DRCONV, wide, wide_converted, matched)
-    settings = replace(QUICK, batch_sizes=(1,))
-    records = done(Experiment("latency", group, latency=settings), tmp_path)
-    samples = {record.variant_hash: {m.name: m.samples for m in record.measurements} for record in records}
-    assert "latency_ratio" not in samples[variant_hash(PLAIN)]
-    assert "latency_ratio" not in samples[variant_hash(wide)]
-    for variant, base in ((DRCONV, PLAIN), (wide_converted, wide), (matched, wide)):
-        own, plain = samples[variant_hash(variant)], samples[variant_hash(base)]["latency"]
-        assert own["latency_ratio"] == tuple(a / b for a, b in zip(own["latency"], plain, strict=True))
-
-
-def test_latency_goes_on_without_the_one_that_fails(tmp_path: Path) -> None:
-    wrong = Variant("mobilenet_v1_0.25", operator="drconv", operator_args={"regoins": 2}, **SMALL)
-    records = list(experiment.run(Experiment("latency", (PLAIN, wrong, DRCONV), latency=QUICK), workdir=tmp_path))
-    assert {record.variant_hash: record.status for record in records} == {
-        variant_hash(PLAIN): "done",
-        variant_hash(wrong): "failed",
-        variant_hash(DRCONV): "done",
-    }
-    (failed,) = (record for record in records if record.status == "failed")
-    assert "regoins" in failed.error
-    assert "\n" not in failed.error
-    assert "Traceback" in Path(failed.files["traceback"]).read_text()
-
-
 def test_training_records_what_it_found_and_leaves_the_network(tmp_path: Path) -> None:
     events: list[Event] = []
     one = Experiment("train", (DRCONV,), 3, DATA, TRAIN)
-    (record,) = experiment.run(one, workdir=tmp_path, on_event=events.append)
+    record = experiment.run(one, tmp_path, say=events.append)
     assert (record.status, record.seed, len(record.ranks), len(record.epochs)) == ("done", 3, 20, 1)
     assert record.settings["train"]["epochs"] == 1
     assert record.settings["synthetic"] is True
     assert [event.done for event in events if event.kind == "epoch"] == [1]
-    (again,) = experiment.run(
-        experiment.of_weights(Experiment("train", (PLAIN,), 0, DATA, TRAIN), record.files["weights"]), workdir=tmp_path
+    again = experiment.run(
+        experiment.of_weights(Experiment("train", (PLAIN,), 0, DATA, TRAIN), record.files["weights"]), tmp_path
     )
+    for key in ("data_digest", "test_digest", "preprocessing"):
+        assert again.settings[key] == record.settings[key]
     assert again.variant == DRCONV
     assert again.ranks == record.ranks
     assert again.seed == 3
@@ -127,8 +77,8 @@ def test_matched_network_costs_what_its_target_does(by: str, tmp_path: Path) -> 
     wanted = Variant("mobilenet_v1_0.25", match=by, matched_to=variant_hash(DRCONV), **SMALL)
     found = experiment.resolve(wanted, DRCONV)
     assert found.width is not None
-    (ours,) = done(Experiment("cost", (found,)), tmp_path)
-    (target,) = done(Experiment("cost", (DRCONV,)), tmp_path)
+    ours = experiment.run(Experiment("cost", (found,)), tmp_path)
+    target = experiment.run(Experiment("cost", (DRCONV,)), tmp_path)
     assert figures(ours)[by, ""] == pytest.approx(figures(target)[by, ""], rel=0.01)
 
 
@@ -138,8 +88,24 @@ def test_check_refuses_data_of_another_shape(tmp_path: Path) -> None:
         experiment.check([Experiment("train", (other,), 0, DATA, TRAIN)])
 
 
-def test_a_full_disk_is_no_fault_of_the_variant(tmp_path: Path) -> None:
-    job = Job(Experiment("cost", (PLAIN,)), PLAIN, "conv")
-    with pytest.raises(OSError, match="No space"):
-        job.failed(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
-    assert job.failed(OSError(errno.ENOENT, "No such file"), tmp_path).status == "failed"
+def test_memory_of_inference_holds_the_weights_and_grows_with_the_batch(tmp_path: Path) -> None:
+    wide = replace(PLAIN, width=1.0)
+    found = {}
+    for batch in (1, 64):
+        settings = LatencySettings(batch_sizes=(batch,), threads=1, device="cpu")
+        record = experiment.run(Experiment("memory", (wide,), latency=settings), tmp_path)
+        (measured,) = record.measurements
+        assert (measured.name, measured.part, measured.unit) == ("peak_memory", "host", "bytes")
+        assert (measured.context["batch_size"], measured.context["phase"]) == (batch, "inference")
+        found[batch] = measured.value
+    weights = 4 * sum(p.numel() for p in models.build(wide, seed=0).parameters())
+    widest = 64 * 4 * 64 * 32 * 32  # images of the batch, bytes, and the largest activation: 64 channels of 32 x 32
+    assert weights < found[1] < 6 * weights
+    assert found[64] > found[1] + widest
+
+
+def test_memory_of_training_is_recorded_beside_its_accuracy(tmp_path: Path) -> None:
+    record = experiment.run(Experiment("train", (PLAIN,), 0, DATA, TRAIN), tmp_path)
+    (held,) = (m for m in record.measurements if m.name == "peak_memory")
+    assert (held.part, held.context["phase"], held.context["batch_size"]) == ("host", "train", 10)
+    assert held.value > 3 * 4 * sum(p.numel() for p in models.build(PLAIN, seed=0).parameters())

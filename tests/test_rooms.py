@@ -57,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.identity": set(),
     "drbench.toml_text": set(),
     "drbench.jobs": {"drbench.identity"},
+    "drbench.hold": set(),
     "drbench.workers": {"psutil"},
     "drbench.intervals": {"scipy"},
     "drbench.pairs": {"torch", "drbench.measure", "drbench.models", "drbench.operators"},
@@ -112,9 +113,9 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.runner": {
         "drbench.suite",
         "drbench.identity",
+        "drbench.hold",
         "drbench.jobs",
-        "drbench.experiment",
-        "drbench.measure",
+        "drbench.measure.machine",
         "drbench.timing",
         "drbench.workers",
         "drbench_db",
@@ -149,6 +150,8 @@ TORCH_FREE = (
     "conditions",
     "check.gate",
     "check.commits",
+    "runner",
+    "workers",
 )
 
 

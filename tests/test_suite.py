@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from drbench import overrides, suite, toml_text
 from drbench.errors import InputError
 from drbench.identity import variant_hash
-from drbench.records import LatencySettings, TrainSettings, Variant
+from drbench.records import STAGES, LatencySettings, TrainSettings, Variant
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -41,7 +41,7 @@ def test_shipped_suite(name: str) -> None:
         assert len({label for _, label in rows}) == len(rows)
         assert len({variant_hash(variant) for variant, _ in rows}) == len(rows)
     work = suite.plan(found)
-    assert [one.stage for one in work] == sorted((one.stage for one in work), key=["cost", "latency", "train"].index)
+    assert [one.stage for one in work] == sorted((one.stage for one in work), key=STAGES.index)
 
 
 @pytest.mark.parametrize("name", suite.shipped())
@@ -103,6 +103,7 @@ def test_plan_goes_through_the_stages_and_trains_seed_by_seed() -> None:
     nets = ("mobilenet_v1_0.25", "shufflenet_v2_x0_5")
     assert order == [
         *(("cost", net, (label,), None) for net in nets for label in labels),
+        *(("memory", net, (label,), None) for net in nets for label in labels),
         *(("latency", net, labels, None) for net in nets),
         *(("train", net, (label,), seed) for seed in (0, 1) for net in nets for label in labels),
     ]
@@ -169,8 +170,8 @@ def test_regions_where_no_operator_has_any_are_an_error() -> None:
 
 
 def test_training_options_ask_for_training() -> None:
-    assert suite.read_suite("paper").stages == ("cost", "latency")
-    assert suite.read_suite("paper", {"epochs": 1}).stages == ("cost", "latency", "train")
+    assert suite.read_suite("paper").stages == ("cost", "memory", "latency")
+    assert suite.read_suite("paper", {"epochs": 1}).stages == ("cost", "memory", "latency", "train")
     assert suite.read_suite("paper", {"epochs": 1, "stages": ["train"]}).stages == ("train",)
 
 
@@ -210,7 +211,7 @@ def test_a_users_own_callable_is_part_of_the_hash(tmp_path: Path, monkeypatch: p
             {"latency": {"dtype": "float8"}},
             r"latency\.dtype should be 'float32', 'bfloat16' or 'float16', not 'float8'",
         ),
-        ({"stages": ["cost", "trian"]}, r"stages\.1 should be 'cost', 'latency' or 'train', not 'trian'"),
+        ({"stages": ["cost", "trian"]}, r"stages\.1 should be 'cost', 'memory', 'latency' or 'train', not 'trian'"),
         ({"data": {"val_fraction": 1.0}}, r"data\.val_fraction should be less than 1"),
         ({"match": ["flops"]}, r"match\.0 should be 'madds' or 'params', not 'flops'"),
         ({"seeds": "two", "preset": 1}, r"\(and 1 more\)"),
@@ -260,3 +261,63 @@ def test_set_reads_values_as_toml_else_as_text() -> None:
 )
 def test_toml_text_is_read_back_by_the_standard_library(table: dict[str, Any]) -> None:
     assert tomllib.loads(toml_text.dumps(table)) == table
+
+
+def units(found: suite.Suite) -> set[tuple[str, str, int | None]]:
+    """Stage, variant and seed of what is done once: all but latency, where plain networks come along."""
+    plan = suite.plan(found)
+    return {(one.stage, variant_hash(v), one.seed) for one in plan for v in one.variants if one.stage != "latency"}
+
+
+def test_shards_are_all_of_a_suite_and_no_part_of_it_twice() -> None:
+    document = {"architectures": ["shufflenet_v2_x0_5", "mobilenet_v1_0.25"], "match": ["madds"], "seeds": 2}
+    operators = [{"operator": "drconv", "regions": [2, 4, 8]}]
+    whole = made({**document, "operators": operators}, stages=["cost", "memory", "train"])
+    parts = [units(whole.model_copy(update={"shard": (part, 3)})) for part in (1, 2, 3)]
+    assert set.union(*parts) == units(whole)
+    assert sum(map(len, parts)) == len(units(whole))
+    for part in parts:  # all that belongs to a variant is in one part
+        assert {name for stage, name, _ in part if stage == "cost"} == {name for _, name, _ in part}
+    turned = whole.model_copy(update={"operators": (whole.operators[0].model_copy(update={"regions": (8, 2, 4)}),)})
+    for number, part in enumerate(parts, 1):
+        assert units(turned.model_copy(update={"shard": (number, 3)})) == part
+
+
+def test_shards_differ_by_one_variant_with_its_matched_ones() -> None:
+    plain = Variant("net")
+    nets = [plain, *(replace(plain, operator="drconv", operator_args={"regions": m}) for m in range(1, 10))]
+    matched = [replace(plain, match="madds", matched_to=variant_hash(net)) for net in nets[1:]]
+    sizes = [len(suite.shard(nets, part, 4)) for part in (1, 2, 3, 4)]
+    assert sum(sizes) == len(nets)
+    assert max(sizes) - min(sizes) <= 1
+    for part in (1, 2, 3, 4):
+        ours = suite.shard([*nets, *matched], part, 4)
+        for one in matched:
+            assert (variant_hash(one) in ours) == (one.matched_to in ours)
+    assert suite.shard(nets[:2], 3, 3) == set()
+
+
+def test_latency_of_a_shard_has_its_plain_networks_along() -> None:
+    whole = made({"operators": [{"operator": "drconv", "regions": [1, 2, 4, 8]}], "stages": ["latency"]})
+    for part in (1, 2):
+        for one in suite.plan(whole.model_copy(update={"shard": (part, 2)})):
+            assert one.labels[0] == "conv"
+            assert len(one.labels) > 1
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "x", "1", "1/0", "-1/3", "1/2/3"])
+def test_wrong_shard_says_what_is_wanted(text: str) -> None:
+    with pytest.raises(InputError, match=f"--shard '{text}': part/parts is wanted"):
+        overrides.shard("--shard", text)
+
+
+def test_limits_come_from_the_command_line_and_stay_with_the_run() -> None:
+    found = made(timeout=5.0, memory_limit=1.5, shard=[1, 2])
+    assert (found.limits.timeout_seconds, found.limits.memory_gib, found.shard) == (5.0, 1.5, (1, 2))
+    assert suite.validate(suite.parse(suite.to_toml(found), "again"), "again") == found
+
+
+def test_memory_does_not_depend_on_how_long_is_timed() -> None:
+    short, long = (made({"stages": ["memory"], "latency": {"batch_sizes": [1, 8], "min_runs": n}}) for n in (5, 50))
+    assert suite.plan(short) == suite.plan(long)
+    assert suite.plan(short)[0].latency == LatencySettings(batch_sizes=(8,))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from drbench import overrides
-from drbench.errors import without_password
+from drbench.errors import InputError, without_password
 
 Db = Annotated[str | None, typer.Option("--db", help="Database, path or URL [$DRBENCH_DB or ./drbench.db].")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -29,7 +30,7 @@ Input = Annotated[str | None, typer.Option("--input", help="Input shape, as in 3
 Classes = Annotated[int | None, typer.Option("--num-classes", help="Outputs of the classifier.")]
 StemStride = Annotated[int | None, typer.Option("--stem-stride", help="Total stride of the stem; 1 under 64 px.")]
 
-Stages = Annotated[list[str] | None, typer.Option("--stages", help="Of cost,latency,train.")]
+Stages = Annotated[list[str] | None, typer.Option("--stages", help="Of cost,memory,latency,train.")]
 Data = Annotated[str | None, typer.Option("--data", help="Data set by name or package.module:callable.")]
 DataRoot = Annotated[str | None, typer.Option("--data-root", help="Where the data set lies.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is not there.")]
@@ -43,6 +44,13 @@ BatchSizes = Annotated[str | None, typer.Option("--batch-sizes", help="Batch siz
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads, for timing and training.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="fp32, bf16 or fp16.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds that a worker has; what takes longer has failed.")
+]
+MemoryLimit = Annotated[
+    float | None, typer.Option("--memory-limit", help="GiB that a worker may hold; 9/10 of what is free by default.")
+]
+Shard = Annotated[str | None, typer.Option("--shard", help="Only one part of the variants, as in 2/4.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; do and record nothing.")]
 
 
@@ -54,6 +62,14 @@ def db_option(db: str | None) -> str:
 def command_line() -> str:
     """The command that runs, as it is recorded."""
     return without_password(shlex.join(["drbench", *sys.argv[1:]]))
+
+
+def files(db: str | None) -> Path:
+    """Where the files of runs lie: beside the database's own, else in the current directory."""
+    from drbench_db.location import locate
+
+    path = locate(db).path
+    return (path.parent if path else Path.cwd()).resolve() / "drbench-files"
 
 
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +84,11 @@ def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("stages", "match", "where"):
         if found.get(key):
             found[key] = overrides.choices(found[key])
+    for key in ("timeout", "memory_limit"):
+        if found.get(key) is not None and not 0 < found[key] < float("inf"):
+            raise InputError(f"--{key.replace('_', '-')} {found[key]:g} must be above 0")
+    if found.get("shard") is not None:
+        found["shard"] = overrides.shard("--shard", found["shard"])
     if found.get("input") is not None:
         found["input"] = overrides.shape("--input", found["input"])
     return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from drbench.cli import options as o
-from drbench.errors import FAILED, INTERRUPTED, InputError
+from drbench.errors import FAILED, INTERRUPTED, InputError, NothingError
 from drbench.records import OPS
 
 if TYPE_CHECKING:
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from drbench.runner import Outcome
     from drbench.suite import Suite
 
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="With --resume: do again what failed, not only what is missing.")
+]
 app = typer.Typer(help="Count, time and train networks, and record what comes out.")
 
 
@@ -29,10 +31,11 @@ def _run(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, or 'latest'.")
     ] = None,
+    retry_failed: RetryFailed = False,
     db: o.Db = None,
 ) -> None:
     if context.invoked_subcommand is not None:
-        if resume is not None:
+        if resume is not None or retry_failed:
             raise InputError("--resume RUN needs no suite or model: the run knows its own")
         context.obj = db
     elif resume is None:
@@ -40,7 +43,7 @@ def _run(
             "run what? drbench run suite NAME, drbench run model NAME, drbench run ops, or drbench run --resume RUN"
         )
     else:
-        _resume(resume, db)
+        _resume(resume, db, retry_failed)
 
 
 @app.command("suite")
@@ -75,13 +78,22 @@ def run_suite(
     input_: o.Input = None,
     num_classes: o.Classes = None,
     stem_stride: o.StemStride = None,
+    timeout: o.Timeout = None,
+    memory_limit: o.MemoryLimit = None,
+    shard: o.Shard = None,
     dry_run: o.DryRun = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with its newest run that has not ended.")] = False,
+    retry_failed: RetryFailed = False,
     db: o.Db = None,
 ) -> None:
     """Run a suite: shipped (see `drbench suites list`), or a TOML file of your own."""
+    if retry_failed and not resume:
+        raise InputError("--retry-failed goes with --resume: there is nothing to try again in a new run")
+    given = o.as_overrides(_given(locals()))
     from drbench.suite import read_suite
 
-    _execute(read_suite(name, o.as_overrides(_given(locals()))), db or context.obj, dry_run)
+    suite, where = read_suite(name, given), db or context.obj
+    _execute(suite, where, dry_run, resume=_unfinished(suite, where) if resume else None, retry_failed=retry_failed)
 
 
 @app.command("model")
@@ -113,6 +125,8 @@ def run_model(
     input_: o.Input = None,
     num_classes: o.Classes = None,
     stem_stride: o.StemStride = None,
+    timeout: o.Timeout = None,
+    memory_limit: o.MemoryLimit = None,
     eval_only: Annotated[bool, typer.Option("--eval-only", help="Evaluate --weights instead of training.")] = False,
     weights: Annotated[str | None, typer.Option("--weights", help="Model file for --eval-only.")] = None,
     dry_run: o.DryRun = False,
@@ -168,11 +182,25 @@ def run_ops(
 
 def _given(found: dict[str, Any]) -> dict[str, Any]:
     """The options of a verb by their own names."""
-    left_out = ("context", "name", "dry_run", "db", "eval_only")
+    left_out = ("context", "name", "dry_run", "db", "eval_only", "resume", "retry_failed")
     return {key.rstrip("_"): value for key, value in found.items() if key not in left_out}
 
 
-def _resume(run_id: str, db: str | None) -> None:
+def _unfinished(suite: Suite, db: str | None) -> Run:
+    """The newest run of just this suite that is not done. NothingError where there is none."""
+    from drbench_db import Store
+
+    from drbench.suite import to_toml
+
+    text = to_toml(suite)
+    with Store.open(db) as store:
+        for run in store.runs(suite.name):
+            if run.suite_text == text and run.status != "done":
+                return run
+    raise NothingError(f"no unfinished run of suite {suite.name!r} with these settings: start one without --resume")
+
+
+def _resume(run_id: str, db: str | None, retry_failed: bool) -> None:
     from drbench_db import Store
 
     from drbench.suite import parse, validate
@@ -185,19 +213,18 @@ def _resume(run_id: str, db: str | None) -> None:
 
         _execute_ops(resumed(document[OPS]), db, resume=run)
         return
-    _execute(validate(document, run.id), db, dry_run=False, resume=run)
+    _execute(validate(document, run.id), db, dry_run=False, resume=run, retry_failed=retry_failed)
 
 
-def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = None) -> None:
+def _execute(
+    suite: Suite, db: str | None, dry_run: bool, resume: Run | None = None, retry_failed: bool = False
+) -> None:
     """Check, run, and say what to do next; the exit code is that of the run."""
     from drbench_db import Store
-    from drbench_db.location import locate
 
     from drbench import runner
     from drbench.cli.progress import Progress
 
-    path = locate(db).path
-    files = (path.parent if path else Path.cwd()).resolve() / "drbench-files"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     with Progress() as shown:
         work = runner.prepare(suite)
@@ -210,7 +237,14 @@ def _execute(suite: Suite, db: str | None, dry_run: bool, resume: Run | None = N
         with Store.open(db, write=True) as store:
             command = o.command_line()
             outcome = runner.run_suite(
-                suite, store, work=work, files=files, command=command, resume=resume, on_event=shown
+                suite,
+                store,
+                work=work,
+                files=o.files(db),
+                command=command,
+                resume=resume,
+                retry_failed=retry_failed,
+                on_event=shown,
             )
     _conclude(outcome, db)
 
@@ -232,10 +266,14 @@ def _conclude(outcome: Outcome, db: str | None) -> None:
     """Say what became of the run and what to do next; leave with its exit code."""
     where = o.db_option(db)
     skipped = f", {outcome.skipped} done before" if outcome.skipped else ""
-    print(f"run {outcome.run_id} {outcome.status}: {outcome.done} done, {outcome.failed} failed{skipped}", flush=True)
+    lost = f", {outcome.lost} failed before" if outcome.lost else ""
+    counted = f"{outcome.done} done, {outcome.failed} failed{skipped}{lost}"
+    print(f"run {outcome.run_id} {outcome.status}: {counted}", flush=True)
     if outcome.status == "interrupted":
         print(f"go on with: drbench run --resume {outcome.run_id}{where}", file=sys.stderr, flush=True)
         raise typer.Exit(INTERRUPTED)
     print(f"see it with: drbench report --run {outcome.run_id}{where}", flush=True)
-    if outcome.failed:
+    if outcome.lost:
+        print(f"try again what failed: drbench run --resume {outcome.run_id} --retry-failed{where}", flush=True)
+    if outcome.failed or outcome.lost:
         raise typer.Exit(FAILED)

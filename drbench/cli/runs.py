@@ -21,11 +21,16 @@ def list_(
     """All runs, the newest first."""
     from drbench_db import Store
 
+    from drbench.hold import is_left
     from drbench.report import runs_table
 
     width, color = screen()
+    files, form = o.files(db), "json" if as_json else "terminal"
     with Store.open(db) as store:
-        write(runs_table(store, suite=suite, format="json" if as_json else "terminal", width=width, color=color))
+        table = runs_table(
+            store, suite=suite, format=form, width=width, color=color, left=lambda run: is_left(files / run.id)
+        )
+    write(table)
 
 
 @app.command("rm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from drbench.errors import NothingError, unknown
@@ -20,11 +20,22 @@ FORMATS = ("terminal", "json")
 
 
 def runs_table(
-    store: Store, *, suite: str | None = None, format: str = "terminal", width: int | None = None, color: bool = False
+    store: Store,
+    *,
+    suite: str | None = None,
+    format: str = "terminal",
+    width: int | None = None,
+    color: bool = False,
+    left: Callable[[Run], bool] = lambda run: False,
 ) -> str:
-    """All runs of a store, the newest first. NothingError when there are none."""
+    """All runs of a store, the newest first. NothingError when there are none.
+
+    `left`: of a run that has not ended, whether nobody does it any more; its status is then "killed".
+    """
     _check_format(format)
-    runs = store.runs(suite)
+    runs = [
+        replace(run, status="killed") if run.status == "running" and left(run) else run for run in store.runs(suite)
+    ]
     if not runs:
         of = f" of suite {suite!r}" if suite else ""
         raise NothingError(f"database {store.name} holds no runs{of}; `drbench run suite smoke` makes one")

@@ -42,9 +42,9 @@ class Ended:
     """How a worker ended: "done" (with `value`), "failed" (the function raised), "crashed" (a signal, an exit), "oom"
     (host or device memory) or "timeout". `reason` says it in one line, `traceback` at length where there is one.
 
-    `error` is what was raised, where that is one of drbench's own errors or of the system's: they mean something to
-    the caller. `peak_memory`: the most bytes that were resident in it and its children, as far as one look in 50 ms
-    sees. `seconds`: wall time of the call.
+    `error` is what was raised, where that means something to the caller: one of drbench's own errors, a full disk.
+    `peak_memory`: the most bytes that were resident in it and its children, as far as one look in 50 ms sees.
+    `seconds`: wall time of the call.
     """
 
     status: str

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from drbench.errors import DrbenchError
-from drbench.records import Event
 from drbench.workers import endings
 
 
@@ -88,7 +87,7 @@ def _failure(error: BaseException) -> Answer:
     reason = " ".join(str(error).split()) or "no message"
     kind = "" if isinstance(error, DrbenchError) else f"{type(error).__name__}: "
     text = "".join(traceback.format_exception(error))
-    meant = error if isinstance(error, (DrbenchError, OSError)) and _travels(error) else None
+    meant = endings.disk_full(error) or (error if isinstance(error, DrbenchError) and _travels(error) else None)
     return Answer(endings.raised(error), None, f"{kind}{reason}", text, meant)
 
 
@@ -116,6 +115,3 @@ def _limit(memory_bytes: int | None) -> None:
     wanted = own + max(memory_bytes * 5 // 4, memory_bytes + 2**30)
     if hard == resource.RLIM_INFINITY or wanted < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
-
-
-__all__ = ["Answer", "Event", "Request", "serve"]

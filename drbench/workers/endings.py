@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,11 +31,28 @@ def time(limit: float) -> str:
 
 def raised(error: BaseException) -> str:
     """ "oom" for what Python and torch raise when memory cannot be had, on the host or a device; else "failed"."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "_ArrayMemoryError"):
-        return "oom"
-    text = str(error)
-    torch_cpu = isinstance(error, RuntimeError) and re.search(r"can't allocate memory|CUDA error: out of memory", text)
-    return "oom" if torch_cpu else "failed"
+    return "oom" if any(map(_is_memory, causes(error))) else "failed"
+
+
+def disk_full(error: BaseException) -> OSError | None:
+    """The system's error behind it, if that says so."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return next((one for one in causes(error) if isinstance(one, OSError) and one.errno in full), None)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    torch = r"can't allocate memory|CUDA error: out of memory"
+    return isinstance(error, RuntimeError) and re.search(torch, str(error)) is not None
 
 
 def oom_kills() -> int:
