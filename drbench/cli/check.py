@@ -154,20 +154,16 @@ def _measured(
 
 def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
     """The suite's run, with the stages that the metrics need."""
-    from drbench_db.location import locate
-
     from drbench import runner
     from drbench.check.facts import METRICS
     from drbench.records import STAGES
 
     wanted = {METRICS[metric] for metric in rules.metrics}
     staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})
-    path = locate(db).path
-    files = (path.parent if path else Path.cwd()).resolve() / "drbench-files"
     with _progress() as shown:
         work = runner.prepare(staged)
         command = o.command_line()
-        outcome = runner.run_suite(staged, store, work=work, files=files, command=command, on_event=shown)
+        outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
     if outcome.status == "interrupted":
         print(f"go on with: drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}",
               file=sys.stderr, flush=True)  # fmt: skip

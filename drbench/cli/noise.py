@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +27,6 @@ def noise(
 ) -> None:
     """Time networks beside their own copies: what they differ by is no effect of anything. Kept as a run."""
     from drbench_db import Store
-    from drbench_db.location import locate
 
     from drbench.cli.progress import Progress
     from drbench.noise import measure
@@ -38,12 +36,10 @@ def noise(
         raise InputError(f"--max-time {max_time:g}: a number of seconds above 0 is wanted")
     given = {"only": only, "batch_sizes": batch_sizes, "threads": threads, "device": device, "precision": precision}
     found = read_suite(suite, o.as_overrides(given))
-    path = locate(db).path
-    files = (path.parent if path else Path.cwd()).resolve() / "drbench-files"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
-        outcome, floors = measure(found, store, max_time=max_time, files=files, command=command, on_event=shown)
+        outcome, floors = measure(found, store, max_time=max_time, files=o.files(db), command=command, on_event=shown)
     for line in table(floors):
         print(line)
     print(f"run {outcome.run_id} {outcome.status}")
