@@ -113,6 +113,8 @@ def _block(pair: _Pair, pairs: list[_Pair], run: Callable[[_Pair], Ended]) -> No
     ended = run(pair)
     while ended.status == "oom" and not pair.blocks and pair.halve():
         ended = run(pair)
+    if isinstance(ended.error, OSError):  # a full disk is no fault of a network
+        raise ended.error
     if ended.status == "done":
         pair.blocks.append(ended.value)
         return

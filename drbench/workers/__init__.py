@@ -21,7 +21,7 @@ from typing import Any, Self
 from drbench.records import Event
 from drbench.workers import endings
 from drbench.workers.child import Answer, Request
-from drbench.workers.start import Worker, start, warm_up
+from drbench.workers.starting import Worker, start, warm_up
 from drbench.workers.watch import Watch
 
 OnEvent = Callable[[Event], None]

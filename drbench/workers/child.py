@@ -103,9 +103,9 @@ def _limit(memory_bytes: int | None) -> None:
     """A second line behind the watch, for what allocates faster than it looks: no data beyond the limit and a quarter.
 
     Data is private writable memory, whether touched or not, so this is wider than the limit by as much as threads and
-    allocators set aside. Linux alone counts it so.
+    allocators set aside. Linux alone counts it so; a CUDA driver reserves what it likes, and is left to the watch.
     """
-    if memory_bytes is None or sys.platform != "linux":
+    if memory_bytes is None or sys.platform != "linux" or Path("/dev/nvidiactl").exists():
         return
     import resource
 

@@ -15,7 +15,7 @@ import pytest
 
 from drbench.errors import InputError
 from drbench.records import Event
-from drbench.workers import Ended, Limits, Workers
+from drbench.workers import Ended, Limits, Workers, starting
 from drbench.workers.watch import free
 
 HERE = Path(__file__).parent
@@ -61,6 +61,7 @@ def test_worker_is_in_the_callers_place_and_in_a_session_of_its_own(
     assert found["directory"] == str(tmp_path)
     assert (found["variable"], found["omp"], found["threads"]) == ("here", "2", 2)
     assert found["server_threads"] == 1  # a fork would have lost the others
+    assert not found["cuda"]  # could not be used after a fork
     assert found["session"] == found["pid"]
 
 
@@ -115,6 +116,15 @@ def test_timeout_says_where_it_was() -> None:
     ended = run("sleeps", 60, seconds=0.2)
     assert (ended.status, ended.reason) == ("timeout", "not done within 0.2 s")
     assert "in sleeps" in ended.traceback
+
+
+def test_a_fresh_python_serves_where_nothing_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "FORKS", False)
+    assert run("add", 2, 3).value == 5
+    assert run("raises").reason == "ValueError: two lines"
+    assert run("exits").reason == "exit code 7 before it was done"
+    assert run("sleeps", 60, seconds=0.2).status == "timeout"
+    assert run("a_child_grows", memory_bytes=300 << 20, seconds=60).status == "oom"
 
 
 @LINUX

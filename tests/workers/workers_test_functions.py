@@ -30,6 +30,7 @@ def surroundings(*, say: Say) -> dict[str, Any]:
         "omp": os.environ.get("OMP_NUM_THREADS"),
         "threads": torch.get_num_threads(),
         "server_threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
+        "cuda": torch.cuda.is_initialized() or torch.cuda._is_in_bad_fork(),
         "session": os.getsid(0),
         "pid": os.getpid(),
     }
