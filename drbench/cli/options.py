@@ -55,7 +55,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its c
 
 
 def db_option(db: str | None) -> str:
-    """ " --db DB", as the next command wants it; nothing where none was given."""
+    """The words --db DB after a space, for the command that comes next; nothing where none was given."""
     return f" --db {without_password(db)}" if db else ""
 
 
