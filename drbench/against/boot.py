@@ -43,6 +43,10 @@ def main() -> None:
         move(about["repository"], about["worktree"])
     sys.path.insert(0, os.getcwd())
     try:
+        import drbench
+
+        if not os.path.exists(os.path.join(drbench.__path__[0], "against", "side.py")):
+            raise ImportError(name="drbench.against")  # and no other installed drbench is to stand in for it
         from drbench.against import side
     except ImportError as error:
         os.write(about["socket"], f"no {error.name}\n".encode())
