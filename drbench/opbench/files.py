@@ -62,7 +62,7 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except ValueError as error:
-        raise InputError(f"{path} is no database of drbench and no JSON: {error}") from error
+        raise InputError(f"{path} is no JSON, and no database of drbench: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{path} is not a file of `python -m drbench_kernels.bench` (its format is not {FORMAT!r})")
     if found.get("version") != VERSION:

@@ -104,7 +104,7 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
         (["import"], 2, "Missing argument"),
         (["import", "missing.db"], 2, "missing.db: No such file"),
         (["import", "."], 2, "Is a directory"),
-        (["import", "empty"], 2, "no database of drbench and no JSON"),
+        (["import", "empty"], 2, "is no JSON, and no database of drbench"),
         (["import", "theirs.db"], 2, "has not the tables of drbench"),
         (["import", "none.db"], 3, "none.db holds no runs"),
         (["import", "newer.db"], 2, "newer than this drbench (schema 9999, known: 0002); upgrade drbench"),
