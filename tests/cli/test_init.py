@@ -9,12 +9,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 NET = """
 from torch import nn
@@ -126,7 +128,8 @@ def test_commands_of_the_document(tmp_path: Path, drbench) -> None:
     assert drbench(*accept).code == 0
     done = drbench(*outputs)
     assert done.code == 0, done.out
-    json.loads((tmp_path / "check.json").read_text())
+    schema = json.loads(resources.files("drbench.check").joinpath("schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(json.loads((tmp_path / "check.json").read_text()))
     assert set(json.loads((tmp_path / "check.bmf.json").read_text())) == {
         "mobilenet_v2_0.35/conv",
         "mobilenet_v2_0.35/drconv m=8",
