@@ -16,6 +16,7 @@ def against_commit(
     rules: Rules,
     only: Sequence[str] = (),
     max_time: float = 120.0,
+    python: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Checked:
     """Time what the suite holds now beside what it held at a commit. InputError and FailedError as `measure`."""
@@ -24,7 +25,13 @@ def against_commit(
         return rules.rule("latency", variant).bound
 
     measured = measure(
-        suite, ref, overrides={"only": list(only)}, limit_of=limit_of, max_time=max_time, on_event=on_event
+        suite,
+        ref,
+        overrides={"only": list(only)},
+        limit_of=limit_of,
+        max_time=max_time,
+        python=python,
+        on_event=on_event,
     )
     verdicts = sorted(_verdicts(measured, rules), key=lambda verdict: OUTCOMES.index(verdict.outcome))
     about = {"metrics": ["latency"], "only": list(only), "commit": measured.commit, "seconds": round(measured.seconds)}

@@ -62,6 +62,9 @@ def check(
     max_time: Annotated[
         float, typer.Option("--max-time", help="Seconds that measuring against a commit may take.")
     ] = 120.0,
+    against_python: Annotated[
+        str | None, typer.Option("--against-python", metavar="PYTHON", help="The commit's own, where it needs another.")
+    ] = None,
     format: Format = None,
     output: Output = None,
     db: o.Db = None,
@@ -91,7 +94,7 @@ def check(
         checked = _recorded(run, baseline, against, rules_of, only or [], db)
     else:
         assert suite is not None
-        checked = _measured(suite, baseline, against, rules_of, only or [], max_time, db)
+        checked = _measured(suite, baseline, against, rules_of, only or [], max_time, against_python, db)
     verdicts.say(checked, shown)
     raise typer.Exit(checked.exit_code)
 
@@ -126,6 +129,7 @@ def _measured(
     rules_of: RulesOf,
     only: list[str],
     max_time: float,
+    python: str | None,
     db: str | None,
 ) -> Checked:
     """Of a suite, which is run first, as far as its metrics need it."""
@@ -145,7 +149,7 @@ def _measured(
             from drbench.check.commits import against_commit
 
             with _progress() as shown:
-                return against_commit(name, against, rules, only, max_time, shown)
+                return against_commit(name, against, rules, only, max_time, python, shown)
         now = _run(suite, rules, store, db)
         if other is not None:
             return gate.against_run(store, now, other, rules, only)
