@@ -66,7 +66,8 @@ def prepare(suite: Suite) -> tuple[Experiment, ...]:
         raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
     with Workers() as workers:
         ended = workers.run("drbench.experiment:prepare", work, suite.eval_weights, limits=limits_of(suite))
-    return _value(ended, "checking the suite")
+    checked: tuple[Experiment, ...] = _value(ended, "checking the suite")
+    return checked
 
 
 def run_suite(
@@ -152,7 +153,8 @@ def same_place(run: Run) -> None:
 def here() -> Machine:
     """This machine, as a process that has torch sees it."""
     with Workers() as workers:
-        return _value(workers.run("drbench.experiment:here"), "looking at the machine")
+        found: Machine = _value(workers.run("drbench.experiment:here"), "looking at the machine")
+    return found
 
 
 def dry_run(suite: Suite, on_event: OnEvent) -> None:
@@ -293,7 +295,8 @@ class _Going:
             self.on_event(Event("note", f"{job.label}: out of memory at batch size {batch}, again at {batch // 2}"))
         if ended.status == "done":
             notes = () if batch == size else (_smaller(one, batch, size),)
-            return replace(ended.value, key=job.key, started=job.started, notes=(*ended.value.notes, *notes))
+            made: Record = ended.value
+            return replace(made, key=job.key, started=job.started, notes=(*made.notes, *notes))
         return self._failed(job, ended, workdir)
 
     def _failed(self, job: Job, ended: Ended, workdir: Path) -> Record:

@@ -254,7 +254,8 @@ def _judge(
     """Mean cross-entropy, and (N,) uint8 ranks in data set order, in eval mode. All processes return all of it."""
     if accelerator.num_processes > 1:
         broadcast(list(model.buffers()))  # running statistics differ between processes, each saw its own images
-    numbered = list(enumerate(in_order(len(dataset), EVAL_BATCH)))  # type: ignore[arg-type]
+    size = min(EVAL_BATCH, 4 * settings.batch_size)  # where memory allows only small batches, it does so here
+    numbered = list(enumerate(in_order(len(dataset), size)))  # type: ignore[arg-type]
     mine = numbered[accelerator.process_index :: accelerator.num_processes]
     plan = [batch for _, batch in mine]
     parts: list[tuple[int, Tensor, Tensor]] = []

@@ -11,6 +11,7 @@ from drbench import experiment, models
 from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
 from drbench.records import DataSettings, Event, Experiment, LatencySettings, Record, TrainSettings, Variant
+from drbench.workers import Workers
 
 SMALL = {"input_shape": (3, 32, 32), "num_classes": 10, "stem_stride": 1}
 PLAIN = Variant("mobilenet_v1_0.25", **SMALL)
@@ -93,7 +94,10 @@ def test_memory_of_inference_holds_the_weights_and_grows_with_the_batch(tmp_path
     found = {}
     for batch in (1, 64):
         settings = LatencySettings(batch_sizes=(batch,), threads=1, device="cpu")
-        record = experiment.run(Experiment("memory", (wide,), latency=settings), tmp_path)
+        with Workers() as workers:  # it changes how its process allocates
+            record = workers.run(
+                "drbench.experiment:run", Experiment("memory", (wide,), latency=settings), tmp_path
+            ).value
         (measured,) = record.measurements
         assert (measured.name, measured.part, measured.unit) == ("peak_memory", "host", "bytes")
         assert (measured.context["batch_size"], measured.context["phase"]) == (batch, "inference")

@@ -178,21 +178,22 @@ def test_where_memory_runs_out_half_of_the_batch_is_tried(
     suite = own(
         tmp_path,
         monkeypatch,
-        "def check(module, given):\n    if len(given[0]) > 3: raise MemoryError\nself.register_forward_pre_hook(check)",
+        "def check(module, given):\n    if len(given[0]) > 8: raise MemoryError\nself.register_forward_pre_hook(check)",
         stages=["memory", "train"],
         data={"args": {"train": 40, "test": 10}},
-        train={"epochs": 1, "batch_size": 8, "threads": 1, "augment": "none"},
-        latency={"batch_sizes": [1, 8]},
+        train={"epochs": 1, "batch_size": 32, "threads": 1},
+        latency={"batch_sizes": [1, 32]},
         only=["*Net*"],
     )
     outcome = runner.run_suite(suite, store, files=tmp_path / "files")
+    assert [record.error for record in store.records()] == ["", ""]
     assert (outcome.status, outcome.done) == ("done", 2)
     memory, train = store.records()
-    assert memory.settings["latency"]["batch_sizes"] == [2]
-    assert memory.measurements[0].context["batch_size"] == 2
-    assert memory.notes == ("batch size 2 instead of 8: out of memory",)
-    assert train.settings["train"]["batch_size"] == 2
-    assert "batch size 2 instead of 8" in train.notes[-1]
+    assert memory.settings["latency"]["batch_sizes"] == [8]
+    assert memory.measurements[0].context["batch_size"] == 8
+    assert memory.notes == ("batch size 8 instead of 32: out of memory",)
+    assert train.settings["train"]["batch_size"] == 2  # four times as many are evaluated at once
+    assert "batch size 2 instead of 32" in train.notes[-1]
     assert "another training" in train.notes[-1]
     assert [record.key for record in (memory, train)] == [
         experiment_key(one, variant) for one in plan(suite) for variant in one.variants

@@ -92,8 +92,8 @@ def run_suite(
     given = o.as_overrides(_given(locals()))
     from drbench.suite import read_suite
 
-    suite, where = read_suite(name, given), db or context.obj
-    _execute(suite, where, dry_run, resume=_unfinished(suite, where) if resume else None, retry_failed=retry_failed)
+    suite, path = read_suite(name, given), db or context.obj
+    _execute(suite, path, dry_run, resume=_unfinished(suite, path) if resume else None, retry_failed=retry_failed)
 
 
 @app.command("model")

@@ -2,7 +2,7 @@
 
 Host memory is what was resident, at its highest by the system's own account (Linux: VmHWM, which is reset first;
 elsewhere a thread looks every 2 ms and may miss a short peak). It counts what allocators set aside and whatever pages
-of libraries were touched for the first time; `inference` runs once beforehand, so that those are not counted.
+of libraries were touched for the first time; `inference` sees to it that neither is much.
 Device memory is what torch's allocator had given out, not what it or the driver set aside.
 """
 
@@ -13,7 +13,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import psutil
 import torch
 
 LOOK_SECONDS = 0.002
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 
 
 @dataclass
@@ -52,9 +53,11 @@ def peak(device: torch.device) -> Iterator[Peak]:
 def inference(build: Callable[[int], Callable[[], object]], size: int, device: torch.device) -> Peak:
     """Of building a network and calling it with `size` images: weights, images, what is computed.
 
-    `build(size)` builds it and gives the call. It is built and called with one image first and thrown away.
+    `build(size)` builds it and gives the call. Both are done once before and thrown away. For a process of its own: it
+    changes how memory is allocated.
     """
-    build(1)()
+    _give_back_at_once()
+    build(size)()
     with peak(device) as found:
         build(size)()
     return found
@@ -63,9 +66,23 @@ def inference(build: Callable[[int], Callable[[], object]], size: int, device: t
 def _tidy() -> None:
     """Give back what is free, so that it is not what the next allocation is served from."""
     gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    if (system := _glibc()) is not None:
+        system.malloc_trim(0)
+
+
+def _give_back_at_once() -> None:
+    """Have every tensor in pages of its own, gone when it is freed: what is resident is then what is in use.
+
+    What allocators keep instead differs from run to run by a third, with the moments at which threads ask.
+    """
+    if (system := _glibc()) is not None:
+        system.mallopt(M_MMAP_THRESHOLD, 1 << 16)
+        system.mallopt(M_ARENA_MAX, 1)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    system = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return system if hasattr(system, "malloc_trim") else None
 
 
 @contextmanager

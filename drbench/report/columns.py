@@ -190,7 +190,7 @@ def _memory() -> tuple[Column, ...]:
         column(
             "host",
             "the most that inference at the largest batch size held in the host's memory above what the process held "
-            "before, MiB: weights, images, what is computed, and what allocators set aside",
+            "before, MiB: weights, images, what is computed",
         ),
         column("device", "likewise on the accelerator, as torch's allocator gave it out, MiB"),
     )

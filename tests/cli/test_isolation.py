@@ -54,7 +54,7 @@ SUITE = """
 name = "unruly"
 architectures = ["isolation_nets:Fine", "isolation_nets:Segfault", "isolation_nets:Grows", "isolation_nets:Diverges"]
 stages = ["cost", "memory", "train"]
-data = { args = { train = 20, test = 5 } }
+data = { args = { train = 20, test = 10 } }
 train = { epochs = 1, batch_size = 10, threads = 1 }
 latency = { threads = 1 }
 limits = { memory_gib = 1.2 }
