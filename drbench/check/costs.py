@@ -31,10 +31,10 @@ def _judge(figure: str, unit: str, before: Sequence[Layer], now: Sequence[Layer]
         "effect": found / was if was else None,
     }
     changes = list(_changes(figure, unit, before, now))
-    if not changes:
+    if not changes and found == was:
         renamed = "" if _names(before) == _names(now) else ", some under other names"
         return rule.verdict("held", figure, f"{found:,} {unit} in {len(now)} layers{renamed}", **about)
-    layer, text = changes[0]
+    layer, text = changes[0] if changes else ("", "layers of one name differ")
     more = f" (and {len(changes) - 1} more layers)" if len(changes) > 1 else ""
     total = "" if found != was else "the same total in other layers: "
     outcome = (

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from drbench.cli import main
+from tests.books import book
+
+__all__ = ["book", "drbench", "process", "smoke"]
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
 
