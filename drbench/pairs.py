@@ -26,7 +26,7 @@ class Network:
         self.device, self.dtype = latency.device_of(settings), getattr(torch, settings.dtype)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         model = models.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
-        self.model = model.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=self.layout)
 
     def call(self, size: int) -> Callable[[], object]:
         """Inference of so many images of noise, the same in every process."""

@@ -54,7 +54,7 @@ def test_a_network_is_timed_as_it_says() -> None:
     assert seen[0].shape == (3, 3, 32, 32)
     assert seen[0].dtype == torch.bfloat16
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
-    assert seen[0].is_inference()
+    assert network.call(3)().is_inference()
 
 
 def test_the_copy_is_equal_and_another() -> None:
@@ -116,7 +116,12 @@ def test_what_a_block_times_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["load"].others >= 0
 
 
-def test_a_failing_call_is_named() -> None:
-    wrong = replace(PLAIN, input_shape=(5, 32, 32))
-    with pytest.raises(FailedError, match="plain failed while it was timed"):
+def test_a_failing_call_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "narrow.py").write_text(
+        "from torch import nn\n\n\ndef network(num_classes):\n    return nn.Conv2d(4, num_classes, 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    wrong = Variant("narrow:network", input_shape=(3, 8, 8), num_classes=10)
+    with pytest.raises(FailedError, match="plain failed while it was timed: RuntimeError: .*expected input"):
         pairs.block(wrong, None, replace(QUICK, batch_sizes=(1,)), say=lambda event: None)
