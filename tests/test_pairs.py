@@ -123,5 +123,5 @@ def test_a_failing_call_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     wrong = Variant("narrow:network", input_shape=(3, 8, 8), num_classes=10)
-    with pytest.raises(FailedError, match="plain failed while it was timed: RuntimeError: .*expected input"):
+    with pytest.raises(FailedError, match=r"plain failed while it was timed: RuntimeError: .*expected input"):
         pairs.block(wrong, None, replace(QUICK, batch_sizes=(1,)), say=lambda event: None)
