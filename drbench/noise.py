@@ -18,7 +18,8 @@ from drbench.errors import InputError
 from drbench.intervals import Interval, ratio_interval, resolution
 from drbench.jobs import now
 from drbench.records import NOISE, Event, Experiment, Record, Run
-from drbench.runner import Outcome, here, limits_of, new_run_id, prepare
+from drbench.runner import Outcome, here, new_run_id, prepare
+from drbench.stages import limits_of
 from drbench.suite import Suite, to_toml
 from drbench.timing import LEVEL, is_plain
 from drbench.workers import Workers

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from drbench_db import Store
 
-from drbench import runner
+from drbench import runner, stages
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.identity import experiment_key
 from drbench.records import Event
@@ -231,16 +231,16 @@ def test_a_shard_without_a_variant_is_nothing_to_run() -> None:
 def test_an_error_of_ours_in_a_worker_comes_with_its_traceback() -> None:
     ended = Ended("failed", reason="KeyError: 'x'", traceback="Traceback: line 7")
     with pytest.raises(RuntimeError, match="checking failed: KeyError: 'x'") as caught:
-        runner._value(ended, "checking")
+        stages.value_of(ended, "checking")
     assert caught.value.__notes__ == ["Traceback: line 7"]
     with pytest.raises(FailedError, match="checking failed: crashed: SIGSEGV"):
-        runner._value(Ended("crashed", reason="SIGSEGV"), "checking")
+        stages.value_of(Ended("crashed", reason="SIGSEGV"), "checking")
 
 
 def test_reference_rows_are_those_the_suite_names() -> None:
-    rows = runner.references(made(references=["mobilenet_v1_0.25/conv"]))
+    rows = stages.references(made(references=["mobilenet_v1_0.25/conv"]))
     assert {(row.model, row.operator) for row in rows} == {("mobilenet_v1_0.25", "conv")}
-    assert runner.references(made(references=[])) == ()
+    assert stages.references(made(references=[])) == ()
 
 
 def test_wrong_names_are_found_before_any_work(store: Store, tmp_path: Path) -> None:
