@@ -116,7 +116,9 @@ class Accuracy(Facts):
 
 
 class VariantFacts(Facts):
-    """All that is known of one variant; `failed` (metric -> why) never gets into a file."""
+    """All that is known of one variant. `failed` (metric -> why) and `notes` (of what was measured, such as a busy
+    machine) never get into a file.
+    """
 
     hash: str
     costs: Costs | None = None
@@ -124,6 +126,7 @@ class VariantFacts(Facts):
     memory: Memory | None = None
     top1: Accuracy | None = None
     failed: dict[str, str] = Field(default_factory=dict, exclude=True)
+    notes: tuple[str, ...] = Field(default=(), exclude=True)
 
     def known(self) -> tuple[str, ...]:
         """The metrics that have something to say."""
@@ -155,7 +158,8 @@ def _variant(run: Run, key: str, records: Sequence[Record]) -> VariantFacts:
         done = [record for record in by_stage[metric] if record.status == "done"]
         if done and metric not in failed:
             found[metric] = make(run, done)
-    return VariantFacts(hash=key, failed=failed, **found)
+    notes = [note for metric in ("latency", "memory") for record in by_stage[metric] for note in record.notes]
+    return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes)), **found)
 
 
 def _failure(records: Sequence[Record]) -> str:

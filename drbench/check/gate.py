@@ -81,7 +81,8 @@ def _checked(
         "drbench": run.code.drbench or __version__,
         "commit": run.code.commit,
     }
-    return Checked(run.suite, run.id, reference, verdicts, notes, about)
+    measured = dict.fromkeys(note for name, facts in now.items() if chosen(name, only) for note in facts.notes)
+    return Checked(run.suite, run.id, reference, verdicts, (*notes, *measured), about)
 
 
 def _advice(found: Checked, path: Path) -> Iterator[str]:

@@ -59,7 +59,7 @@ def _one(old: VariantFacts | None, new: VariantFacts | None, rule: Rule) -> Iter
 
 def _notes(found: Sequence[Verdict], noisy: int) -> Iterator[str]:
     if noisy:
-        each = "" if noisy == 1 else f", {shared(LEVEL, noisy):.3%} each (Bonferroni)"
-        yield f"{noisy} noisy comparisons hold together with {LEVEL:.0%}{each}"
+        each = f"s hold together with {LEVEL:.0%}, {shared(LEVEL, noisy):.3%} each (Bonferroni)"
+        yield f"{noisy} noisy comparison{each if noisy > 1 else f' holds with {LEVEL:.0%}'}"
     if any(verdict.metric == "latency" and verdict.unit == "ratio" for verdict in found):
         yield "latency is the ratio to the plain network: slow-downs of both at once need --against GITREF"

@@ -69,3 +69,9 @@ def test_executed_counts_where_no_convention_is_declared(book) -> None:
 
 def test_other_stages_are_none_of_it(book) -> None:
     assert book().record("noise").record("ops").facts() == {}
+
+
+def test_warnings_of_what_was_measured_are_kept_and_never_written(book) -> None:
+    found = book().record("memory", notes=("the machine was busy",)).facts()["net/conv"]
+    assert found.notes == ("the machine was busy",)
+    assert "busy" not in found.model_dump_json()
