@@ -43,16 +43,22 @@ def facts_of(store: Store, run: Run, metrics: Iterable[str] = METRICS) -> dict[s
     return gather(run, records)
 
 
+def known(path: Path, suite: str) -> dict[str, VariantFacts]:
+    """What a baseline file says about a suite. NothingError where it has never heard of it."""
+    baseline = files.read(path)
+    if suite not in baseline.suites:
+        holds = ", ".join(sorted(baseline.suites)) or "nothing"
+        raise NothingError(
+            f"baseline {path} knows nothing of suite {suite!r} (it holds: {holds}); "
+            "drbench baseline save adds what a run of it found"
+        )
+    return baseline.variants(suite)
+
+
 def against_file(store: Store, run: Run, path: Path, rules: Rules, only: Sequence[str] = ()) -> Checked:
     """A run beside a baseline file. NothingError where the file knows nothing of the run's suite."""
-    baseline = files.read(path)
-    if run.suite not in baseline.suites:
-        known = ", ".join(sorted(baseline.suites)) or "no suite at all"
-        raise NothingError(
-            f"baseline {path} knows nothing of suite {run.suite!r} (it holds: {known}); "
-            f"drbench baseline save --run {run.id} adds it"
-        )
-    found = _checked(run, str(path), baseline.variants(run.suite), facts_of(store, run, rules.metrics), rules, only)
+    before = known(path, run.suite)
+    found = _checked(run, str(path), before, facts_of(store, run, rules.metrics), rules, only)
     return replace(found, notes=(*found.notes, *_advice(found, path)))
 
 

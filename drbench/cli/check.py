@@ -94,7 +94,8 @@ def check(
         checked = _recorded(run, baseline, against, rules_of, only or [], db)
     else:
         assert suite is not None
-        checked = _measured(suite, baseline, against, rules_of, only or [], max_time, against_python, db)
+        asked = set(choices(metrics or ()))
+        checked = _measured(suite, baseline, against, rules_of, asked, only or [], max_time, against_python, db)
     verdicts.say(checked, shown)
     raise typer.Exit(checked.exit_code)
 
@@ -127,6 +128,7 @@ def _measured(
     baseline: Path | None,
     against: str | None,
     rules_of: RulesOf,
+    asked: set[str],
     only: list[str],
     max_time: float,
     python: str | None,
@@ -136,18 +138,23 @@ def _measured(
     from drbench_db import Store
 
     from drbench.check import gate
-    from drbench.check.baseline import DEFAULT, read
+    from drbench.check.baseline import DEFAULT
     from drbench.suite import read_suite
 
     suite = read_suite(name, {"only": only})
     rules = rules_of(suite.check)
     if against is None:
-        read(path := baseline or Path(DEFAULT))  # wrong ones are told before anything is measured
+        gate.known(path := baseline or Path(DEFAULT), suite.name)  # told before anything is measured
     with Store.open(db, write=True) as store:
         other = _known(store, against) if against is not None else None
         if against is not None and other is None:
             from drbench.check.commits import against_commit
 
+            if asked - {"latency"}:
+                raise InputError(
+                    f"--against {against!r} is no run in {store.name}, and against a commit only latency is checked, "
+                    f"not {', '.join(sorted(asked - {'latency'}))}: those go with a baseline, in a check of their own"
+                )
             with _progress() as shown:
                 return against_commit(name, against, rules, only, max_time, python, shown)
         now = _run(suite, rules, store, db)

@@ -80,6 +80,9 @@ def test_nothing_to_compare_is_3(saved, book, drbench) -> None:
     assert saved(book("cd34")).code == 3
     assert saved(book("ef56", suite="other").costs()).code == 3
     assert saved(book("0718").costs(counting=2).costs("net/drconv m=8", counting=2)).code == 3
+    unknown = drbench("check", "smoke")  # told before anything is measured
+    assert (unknown.code, unknown.out) == (3, "")
+    assert "knows nothing of suite 'smoke' (it holds: two)" in unknown.err
     found = drbench("check", "--run", "20261101-1200-two-ab12", "--only", "nothing*")
     assert (found.code, found.err.count("\n")) == (3, 1)
     assert "--only nothing*" in found.err
@@ -171,6 +174,7 @@ def test_judging_a_run_loads_no_torch(saved, book, tmp_path: Path) -> None:
         (("--run", "latest", "-o", "no/c.md"), ("there is no directory no",)),
         (("--run", "latest", "--baseline", "none.json"), ("there is no baseline none.json",)),
         (("smoke", "--baseline", "none.json"), ("there is no baseline none.json",)),
+        (("smoke", "--against", "main", "--metrics", "costs"), ("against a commit only latency", "costs")),
         (("smok",), ("unknown suite 'smok'", "did you mean 'smoke'")),
     ],
 )
