@@ -4,7 +4,7 @@
 
 Six networks take turns in each block: `then` and `copy` (20 equal blocks of layers), and `same`, `5`, `10`, `20` of
 another code directory each (20, 21, 22, 24 of them: so many per cent more work). A real check has three of these in a
-block. Every call appends one file and starts every side's Python anew each two minutes, so calls can be repeated and
+block. Every call appends one file and starts every side's Python anew each 45 s, so calls can be repeated and
 stopped at will. A file holds, of `blocks` blocks in order:
 
     samples   int32 [blocks, 6, rounds, calls]   nanoseconds of each kept call, 0 where a turn had fewer
@@ -33,7 +33,7 @@ from drbench.against.conductor import Place, Side, block
 from drbench.measure.turns import Samples
 
 REPOSITORY = Path(__file__).with_name("repository")
-VARIANT, SUITE, SESSION = "stack:network/conv", "calibration.toml", 120.0
+VARIANT, SUITE, SESSION = "stack:network/conv", "calibration.toml", 45.0
 EXTRA = {"then": 0, "copy": 0, "same": 0, "5": 1, "10": 2, "20": 4}
 """Seat -> how many of the network's blocks more than twenty."""
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta
@@ -24,17 +26,26 @@ CONDITIONS = {"same": "A/A", "5": "+5%", "10": "+10%", "20": "+20%"}
 SEATS_OF_A_CHECK = 3
 
 
-def blocks(folder: Path) -> Iterator[tuple[dict[str, Samples], float]]:
-    """Seat -> turns of seconds, and the block's seconds, in order."""
+@dataclass(frozen=True)
+class Block:
+    """Seat -> turns of seconds; how long it took; which start of the Pythons it belongs to."""
+
+    turns: dict[str, Samples]
+    seconds: float
+    start: tuple[str, int]
+
+
+def blocks(folder: Path) -> Iterator[Block]:
+    """In the order of recording."""
     for path in sorted(folder.glob("*.npz")):
         found = np.load(path)
         seats = [str(seat) for seat in found["seats"]]
-        for block, seconds in zip(found["samples"], found["seconds"], strict=True):
+        for block, seconds, session in zip(found["samples"], found["seconds"], found["session"], strict=True):
             turns = {
                 seat: tuple(tuple(call / 1e9 for call in turn if call) for turn in block[column])
                 for column, seat in enumerate(seats)
             }
-            yield turns, float(seconds)
+            yield Block(turns, float(seconds), (path.name, int(session)))
 
 
 def checks(ratios: Sequence[float], floors: Sequence[float]) -> Iterator[Compared]:
@@ -50,22 +61,40 @@ def checks(ratios: Sequence[float], floors: Sequence[float]) -> Iterator[Compare
         start += look
 
 
-def within(hits: int, of: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95% interval of a share."""
-    low = beta.ppf(0.025, hits, of - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
-    return float(low), float(high)
+def by_start(found: Sequence[Block], values: Sequence[float]) -> list[np.ndarray[Any, Any]]:
+    """The blocks' values, apart for each start of the Pythons."""
+    starts = [block.start for block in found]
+    return [np.array([v for v, at in zip(values, starts, strict=True) if at == one]) for one in dict.fromkeys(starts)]
+
+
+def resampled(ratios: Sequence[Sequence[float]], floors: Sequence[Sequence[float]], times: int = 10_000) -> float:
+    """The share of regressions among checks of blocks drawn with replacement, each from one start of the Pythons, as a
+    real check has one: not independent of each other, but a guess at what is too rare for the disjoint ones.
+    """
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(times):
+        start = rng.integers(len(ratios))
+        drawn = rng.integers(len(ratios[start]), size=LOOKS[-1])
+        one = next(checks([ratios[start][n] for n in drawn], [floors[start][n] for n in drawn]))
+        hits += one.decision == "regression"
+    return hits / times
+
+
+def lower(hits: int, of: int) -> float:
+    """With 95% confidence the share is no smaller (Clopper and Pearson, one-sided)."""
+    return float(beta.ppf(0.05, hits, of - hits + 1)) if hits else 0.0
 
 
 def upper(hits: int, of: int) -> float:
-    """One-sided: with 95% confidence the share is no larger."""
+    """With 95% confidence the share is no larger."""
     return float(beta.ppf(0.95, hits + 1, of - hits)) if hits < of else 1.0
 
 
 def table(folder: Path) -> list[str]:
     """Markdown."""
-    found, seconds = zip(*blocks(folder), strict=True)
-    each = float(np.median(seconds)) * SEATS_OF_A_CHECK / len(found[0])
+    found = list(blocks(folder))
+    each = float(np.median([block.seconds for block in found])) * SEATS_OF_A_CHECK / len(found[0].turns)
     lines = [
         f"{len(found)} blocks per condition; a block of three networks takes {each:.1f} s, the start of a check not "
         "counted.",
@@ -75,7 +104,7 @@ def table(folder: Path) -> list[str]:
     ]
     lines_below = []
     for seat, name in CONDITIONS.items():
-        ratios, floors = zip(*(said(block[seat], block["then"], block["copy"]) for block in found), strict=True)
+        ratios, floors = zip(*(_said(block.turns, seat) for block in found), strict=True)
         made = list(checks(ratios, floors))
         counts, used = Counter(one.decision for one in made), [len(one.floor) for one in made]
         shares = [
@@ -85,20 +114,33 @@ def table(folder: Path) -> list[str]:
         mean = float(np.mean(used))
         lines.append(f"| {name} | {len(made)} | {' | '.join(shares)} | {mean:.1f}, {max(used)} | {mean * each:.0f} |")
         hits = counts["regression"]
-        low, _ = within(hits, len(made))
-        lines_below.append(
-            f"{name}: {hits} false regressions in {len(made)}; {upper(hits, len(made)):.1%} at most (95%)."
-            if seat == "same"
-            else f"{name}: found {hits} of {len(made)}, {hits / len(made):.1%} (at least {low:.1%}); the ratio itself: "
-            f"median {np.exp(np.median(ratios)):.3f}."
-        )
+        if seat == "same":
+            each_start = by_start(found, ratios)
+            drawn = resampled(each_start, by_start(found, floors))
+            middles = [float(np.median(one)) for one in each_start]
+            apart = np.std(middles, ddof=min(1, len(middles) - 1))
+            lines_below += [
+                f"- {name}: {hits} false regressions in {len(made)}; at most {upper(hits, len(made)):.1%} with 95% "
+                f"confidence. In 10,000 checks of blocks drawn from one start each: {drawn:.2%}.",
+                f"- Starts of the Pythons: {len(middles)}. Of equal code, their medians lie from {min(middles):+.2%} "
+                f"to {max(middles):+.2%} (standard deviation {apart:.2%}).",
+            ]
+        else:
+            lines_below.append(
+                f"- {name}: found {hits} of {len(made)}; at least {lower(hits, len(made)):.1%} with 95% confidence. "
+                f"The ratio itself: median {np.exp(np.median(ratios)):.3f}."
+            )
     spread = np.std(floors, ddof=1)
     return [
         *lines,
         "",
         *lines_below,
-        f"Floor: one block's log-ratio of the copy has a standard deviation of {spread:.2%}.",
+        f"- Floor: one block's log-ratio of the copy has a standard deviation of {spread:.2%}.",
     ]
+
+
+def _said(turns: dict[str, Samples], seat: str) -> tuple[float, float]:
+    return said(turns[seat], turns["then"], turns["copy"])
 
 
 def main() -> None:
