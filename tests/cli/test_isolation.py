@@ -104,7 +104,7 @@ def test_each_bad_end_is_a_row_with_its_reason_and_the_others_are_measured(tmp_p
     assert ends["cost", "Diverges"] == ends["memory", "Diverges"] == (None, "")
     kind, error = ends["train", "Diverges"]
     assert kind == "failed"
-    assert "not finite" in error
+    assert "loss became nan" in error
     assert "crashed: SIGSEGV" in process(["report"], tmp_path).stdout
 
     again = process(["run", "--resume", "latest"], tmp_path)
@@ -146,6 +146,7 @@ def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_pat
         assert before[1].error == "crashed: SIGKILL (killed from outside)"
     else:
         assert len(before) == 1
+        assert "killed" in process(["runs", "list"], tmp_path).stdout
 
     again = process(["run", "suite", "long.toml", "--resume", "--retry-failed"], tmp_path)
     assert again.returncode == 0, again.stderr
