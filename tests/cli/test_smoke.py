@@ -32,7 +32,7 @@ def figure(record: Record, name: str) -> float:
 def test_it_ends_well_and_says_what_to_do_next(smoke: Smoke) -> None:
     directory, done = smoke
     assert done.returncode == 0, done.stderr
-    assert "9 done, 0 failed" in done.stdout
+    assert "12 done, 0 failed" in done.stdout
     assert "drbench report --run" in done.stdout
     assert {path.name for path in directory.iterdir()} == {"drbench.db", "drbench-files"}
 
@@ -47,11 +47,11 @@ def test_progress_is_one_line_for_each_variant_and_epoch(smoke: Smoke) -> None:
 
 def test_cost_table_is_printed_at_once(smoke: Smoke) -> None:
     assert "10.90" in smoke[1].stdout  # the plain network at 32 px
-    assert smoke[1].stdout.index("10.90") < smoke[1].stdout.index("9 done")
+    assert smoke[1].stdout.index("10.90") < smoke[1].stdout.index("12 done")
 
 
 def test_every_stage_of_every_variant_is_recorded(records: dict[tuple[str, str], Record]) -> None:
-    assert set(records) == {(stage, label) for stage in ("cost", "latency", "train") for label in LABELS}
+    assert set(records) == {(stage, label) for stage in ("cost", "memory", "latency", "train") for label in LABELS}
     assert {record.status for record in records.values()} == {"done"}
 
 
@@ -149,7 +149,7 @@ def test_resuming_what_is_done_does_nothing(smoke: Smoke, drbench, tmp_path: Pat
     copy.write_bytes((smoke[0] / "drbench.db").read_bytes())
     found = drbench("run", "--resume", "latest", "--db", copy)
     assert found.code == 0, found.err
-    assert "0 done, 0 failed, 9 done before" in found.out
+    assert "0 done, 0 failed, 12 done before" in found.out
 
 
 def test_remove(smoke: Smoke, drbench, tmp_path: Path) -> None:
