@@ -27,6 +27,9 @@ class Network:
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         model = models.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
         self.model = model.to(memory_format=self.layout)
+        self.regions = any(isinstance(module, DRConv2d) for module in self.model.modules())
+        if self.regions:  # built before; this process may stem from one that was there earlier, and has none loaded
+            kernels.build_first(self.device, lambda text: None)
 
     def call(self, size: int) -> Callable[[], object]:
         """Inference of so many images of noise, the same in every process."""
@@ -41,9 +44,7 @@ class Network:
 
     def about(self) -> dict[str, Any]:
         """What its time depends on beside the settings: the kernels of its region convolutions, if it has any."""
-        if not any(isinstance(module, DRConv2d) for module in self.model.modules()):
-            return {}
-        return {"kernels": kernels.in_words(self.device, self.dtype)}
+        return {"kernels": kernels.in_words(self.device, self.dtype)} if self.regions else {}
 
 
 def block(

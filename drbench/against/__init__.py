@@ -145,6 +145,7 @@ def measure(
         work = _Work(then, now, plans[1]["latency"], start + max_time, on_event)
         watch = busy.Watch(own=lambda: time.process_time() + then.spent() + now.spent())
         work.run({name: (old[name], new[name]) for name in new if name in old}, limit_of)
+        notes += work.notes
         if work.contexts:
             notes += busy.notes(watch.load(), max(context["threads"] for context in work.contexts.values()))
     return Measured(
@@ -208,6 +209,7 @@ class _Work:
         self.contexts: dict[str, Mapping[str, Any]] = {}
         self.new: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.notes: dict[str, None] = {}
         self.slowest = 0.0
 
     def run(
@@ -264,5 +266,8 @@ class _Work:
         seconds = time.perf_counter() - start
         self.slowest = max(self.slowest, seconds)
         self.contexts[name] = about[NOW]
+        was, is_now = (about[seat].get("kernels") for seat in (THEN, NOW))
+        if was != is_now:
+            self.notes[f"{name}: region convolutions are computed by {is_now} now, by {was} then"] = None
         for size in sizes:
             self.cases[name][size].add(found[size], seconds / len(sizes))

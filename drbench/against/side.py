@@ -21,6 +21,8 @@ from typing import Any
 
 PROTOCOL = 1
 NUMBER = struct.Struct("q")
+REST = 0.01
+"""Seconds after a turn with several threads: OpenMP's go on spinning for some milliseconds, on others' processors."""
 
 
 def serve(handle: int) -> None:
@@ -114,6 +116,7 @@ class Resident:
         for size in settings.batch_sizes:
             self.calls[size] = network.call(size)
         self.wait = timing.waiting(settings)
+        self.rest = REST if context["threads"] > 1 else 0.0
         return {**context, **network.about(), "torch": torch.__version__}
 
     def turn(self, size: int, count: int) -> list[int]:
@@ -125,4 +128,5 @@ class Resident:
             call()
             wait()
             found.append(time.perf_counter_ns() - start)
+        time.sleep(self.rest)
         return found
