@@ -60,6 +60,7 @@ def run(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEv
     job = Job(experiment, variant, label)
     if experiment.stage == "cost":
         return _cost(job)
+    build_kernels([experiment])  # built before: the server that this process stems from may be older than they are
     if experiment.stage == "memory":
         return _memory(job)
     if experiment.eval_weights is not None:

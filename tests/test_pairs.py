@@ -9,6 +9,7 @@ from statistics import median
 
 import pytest
 import torch
+from drbench_kernels import native
 
 from drbench import pairs, timing
 from drbench.errors import FailedError
@@ -66,6 +67,16 @@ def test_the_copy_is_equal_and_another() -> None:
 def test_only_region_convolutions_name_their_kernels() -> None:
     assert pairs.Network(PLAIN, QUICK).about() == {}
     assert set(pairs.Network(DRCONV, QUICK).about()) == {"kernels"}
+
+
+@pytest.mark.skipif(not native.ready(), reason="no native kernels here")
+def test_a_process_that_is_older_than_the_kernels_loads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers and residents stem from servers that were started before anything was built."""
+    monkeypatch.setattr(native, "_loaded", None)
+    assert not native.ready()
+    network = pairs.Network(DRCONV, QUICK)
+    assert native.ready()
+    assert network.about() == {"kernels": f"native {native.kernels()}"}
 
 
 def test_records_from_processes(tmp_path: Path) -> None:
