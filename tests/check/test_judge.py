@@ -231,6 +231,16 @@ def test_memory_of_one_process(book, times: float, outcome: str) -> None:
     assert found.effect == pytest.approx(times)
 
 
+@pytest.mark.parametrize(
+    ("more", "outcome"), [(0.4, "held"), (0.6, "regression"), (-0.4, "held"), (-0.6, "improvement")]
+)
+def test_half_a_mebibyte_of_host_memory_is_within_chance(book, more: float, outcome: str) -> None:
+    small = 2.2 * 2**20
+    found = one(book().memory(small), book().memory(small + more * 2**20))
+    assert found.outcome == outcome
+    assert "within chance" in found.text
+
+
 def test_memory_of_several(book) -> None:
     quiet, loud = (1e8, 1.001e8, 0.999e8), (0.7e8, 1e8, 1.3e8)
     assert one(book().memory(1e8, quiet), book().memory(1.2e8, [1.2 * x for x in quiet])).outcome == "regression"
