@@ -20,7 +20,8 @@ from drbench.jobs import now
 from drbench.records import NOISE, Event, Experiment, Record, Run
 from drbench.runner import Outcome, here, new_run_id, prepare
 from drbench.stages import limits_of
-from drbench.suite import Suite, to_toml
+from drbench.suite import to_toml
+from drbench.suite_tables import Suite
 from drbench.timing import LEVEL, is_plain
 from drbench.workers import Workers
 

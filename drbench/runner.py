@@ -15,7 +15,8 @@ from drbench.errors import InputError, NothingError
 from drbench.hold import hold
 from drbench.records import Event, Experiment, Machine, Run
 from drbench.stages import Counts, Going, limits_of, value_of
-from drbench.suite import Suite, plan, to_toml
+from drbench.suite import plan, to_toml
+from drbench.suite_tables import Suite
 from drbench.workers import Workers
 
 if TYPE_CHECKING:

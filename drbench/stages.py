@@ -17,7 +17,8 @@ from drbench.identity import experiment_key, variant_hash
 from drbench.jobs import Job
 from drbench.published import Published, published
 from drbench.records import STAGES, Event, Experiment, Record, Variant
-from drbench.suite import Suite, variants
+from drbench.suite import variants
+from drbench.suite_tables import Suite
 from drbench.workers import Ended, Limits, Workers
 from drbench.workers.watch import free
 

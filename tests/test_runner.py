@@ -14,7 +14,8 @@ from drbench import runner, stages
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.identity import experiment_key
 from drbench.records import Event
-from drbench.suite import Suite, plan, validate
+from drbench.suite import plan, validate
+from drbench.suite_tables import Suite
 from drbench.workers import Ended
 
 COSTS: dict[str, Any] = {

@@ -11,6 +11,7 @@ from drbench import overrides, suite, toml_text
 from drbench.errors import InputError
 from drbench.identity import variant_hash
 from drbench.records import STAGES, LatencySettings, TrainSettings, Variant
+from drbench.suite_tables import LatencyTable, Suite, TrainTable
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -19,11 +20,11 @@ TINY: dict[str, Any] = {
 }
 
 
-def made(document: dict[str, Any] | None = None, **given: Any) -> suite.Suite:
+def made(document: dict[str, Any] | None = None, **given: Any) -> Suite:
     return suite.validate(overrides.apply({**TINY, **(document or {})}, given), "tiny")
 
 
-def named(found: suite.Suite) -> list[str]:
+def named(found: Suite) -> list[str]:
     return [f"{name}/{label}" for name, rows in suite.variants(found).items() for _, label in rows]
 
 
@@ -229,9 +230,9 @@ def test_unknown_preset_names_those_there_are() -> None:
 
 
 def test_tables_have_the_fields_of_the_records() -> None:
-    assert set(suite.TrainTable.model_fields) | {"preset"} == {field.name for field in fields(TrainSettings)}
-    assert set(suite.LatencyTable.model_fields) == {field.name for field in fields(LatencySettings)}
-    assert LatencySettings(**dict(suite.LatencyTable())) == LatencySettings()
+    assert set(TrainTable.model_fields) | {"preset"} == {field.name for field in fields(TrainSettings)}
+    assert set(LatencyTable.model_fields) == {field.name for field in fields(LatencySettings)}
+    assert LatencySettings(**dict(LatencyTable())) == LatencySettings()
 
 
 @pytest.mark.parametrize(("text", "value"), [("8", [8]), ("1,2,4", [1, 2, 4]), (" 16 , 8", [16, 8])])
@@ -263,7 +264,7 @@ def test_toml_text_is_read_back_by_the_standard_library(table: dict[str, Any]) -
     assert tomllib.loads(toml_text.dumps(table)) == table
 
 
-def units(found: suite.Suite) -> set[tuple[str, str, int | None]]:
+def units(found: Suite) -> set[tuple[str, str, int | None]]:
     """Stage, variant and seed of what is done once: all but latency, where plain networks come along."""
     plan = suite.plan(found)
     return {(one.stage, variant_hash(v), one.seed) for one in plan for v in one.variants if one.stage != "latency"}

@@ -15,7 +15,8 @@ from drbench import runner
 from drbench.check import baseline, gate
 from drbench.errors import FailedError, InputError
 from drbench.records import Event
-from drbench.suite import Suite, parse, read_text, shipped, validate
+from drbench.suite import parse, read_text, shipped, validate
+from drbench.suite_tables import Suite
 
 SUITE = Path("drbench.toml")
 BASELINE = Path(baseline.DEFAULT)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drbench.check.rules import Rules
     from drbench.check.verdicts import Checked
     from drbench.records import Event, Run
-    from drbench.suite import CheckTable, Suite
+    from drbench.suite_tables import CheckTable, Suite
 
     RulesOf = Callable[[CheckTable], Rules]
 

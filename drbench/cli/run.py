@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from drbench.records import Run
     from drbench.runner import Outcome
-    from drbench.suite import Suite
+    from drbench.suite_tables import Suite
 
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="With --resume: do again what failed, not only what is missing.")

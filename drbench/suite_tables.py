@@ -1,0 +1,165 @@
+"""What a suite's TOML file may say: one class a table, strict, so that a wrong type or a misspelt key is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+Stage = Literal["cost", "memory", "latency", "train"]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _listed(value: object) -> object:
+    """One where a list is wanted is a list of one. (A tuple: pydantic's strict mode wants one after this.)"""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+
+def _named(value: object) -> object:
+    """An architecture may be its bare name."""
+    if isinstance(value, list):
+        return tuple({"name": item} if isinstance(item, str) else item for item in value)
+    return value
+
+
+class Table(BaseModel):
+    """Strict: a wrong type or an unknown key is an error that says where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ArchitectureTable(Table):
+    """One network: a registry name or package.module:callable, its width and further arguments."""
+
+    name: str
+    width: PositiveFloat | None = None
+    args: dict[str, Any] = {}
+
+
+class OperatorTable(Table):
+    """What replaces which convolutions. `regions`: the short form of operator_args.regions, and what --regions sets."""
+
+    operator: str
+    regions: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    operator_args: dict[str, Any] = {}
+    where: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("last-pointwise",)
+    where_args: dict[str, Any] = {}
+    init: Literal["fresh", "preserve"] = "fresh"
+    label: str | None = None
+    match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] | None = None
+
+
+class DataTable(Table):
+    """As records.DataSettings."""
+
+    name: str = "shapes"
+    root: str | None = None
+    download: bool = False
+    val_fraction: Fraction = 0.1
+    args: dict[str, Any] = {}
+
+
+class TrainTable(Table):
+    """Any of records.TrainSettings but the preset, over the preset's values."""
+
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    learning_rate: PositiveFloat | None = None
+    momentum: Fraction | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    nesterov: bool | None = None
+    schedule: Literal["cosine", "linear", "constant"] | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    label_smoothing: Fraction | None = None
+    ema_decay: Fraction | None = None
+    grad_clip: PositiveFloat | None = None
+    augment: str | None = None
+    device: str | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    threads: PositiveInt | None = None
+    loader_workers: NonNegativeInt | None = None
+
+
+class LatencyTable(Table):
+    """As records.LatencySettings."""
+
+    batch_sizes: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
+    workers: PositiveInt = 5
+    warmup_runs: NonNegativeInt = 5
+    min_runs: PositiveInt = 12
+    min_seconds: Annotated[float, Field(ge=0)] = 0.2
+    max_seconds: PositiveFloat = 20.0
+    threads: PositiveInt | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"
+    channels_last: bool = True
+
+
+class LimitsTable(Table):
+    """Of each worker process: wall time (none: as long as it takes), and memory of it and its children in GiB (none:
+    nine tenths of what the machine has free)."""
+
+    timeout_seconds: PositiveFloat | None = None
+    memory_gib: PositiveFloat | None = None
+
+
+Metric = Literal["costs", "latency", "memory", "top1"]
+OnUnresolved = Literal["warn", "fail"]
+
+
+class ThresholdTable(Table):
+    """How much worse a metric may become for the variants that a glob over architecture/label names.
+
+    `limit`: a share of the reference (0.02 is 2%) for costs, latency and memory; of top-1 a difference (0.005 is half
+    a point). The last row that fits counts.
+    """
+
+    metric: Metric
+    variants: str = "*"
+    limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    on_unresolved: OnUnresolved | None = None
+
+
+class CheckTable(Table):
+    """What `drbench check` looks at, and how much worse it may be."""
+
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_listed), Field(min_length=1)] = ("costs",)
+    on_unresolved: OnUnresolved = "warn"
+    thresholds: tuple[ThresholdTable, ...] = ()
+
+
+class Suite(Table):
+    """A comparison: which networks, what is measured, on which data, how they are trained."""
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
+    description: str = ""
+    task: Literal["classify"] = "classify"
+    stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        "cost",
+        "memory",
+        "latency",
+        "train",
+    )
+    architectures: Annotated[tuple[ArchitectureTable, ...], BeforeValidator(_named), Field(min_length=1)]
+    plain: bool = True
+    operators: tuple[OperatorTable, ...] = ()
+    match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] = ()
+    only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    num_classes: PositiveInt | None = None
+    stem_stride: PositiveInt | None = None
+    data: DataTable = DataTable()
+    preset: str = "quick"
+    train: TrainTable = TrainTable()
+    latency: LatencyTable = LatencyTable()
+    limits: LimitsTable = LimitsTable()
+    check: CheckTable = CheckTable()
+    seeds: PositiveInt = 1
+    eval_weights: str | None = None
+    shard: tuple[PositiveInt, PositiveInt] | None = None
+    references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)
