@@ -8,6 +8,7 @@ import typer
 
 from drbench.cli import options as o
 from drbench.cli.check import Allow, Checkpoints, Format, Limit, Metrics, OnUnresolved, Output
+from drbench.errors import InputError
 
 
 def compare(
@@ -34,6 +35,8 @@ def compare(
     shown = verdicts.outputs(format, output or ())
     with Store.open(db) as store:
         old, new = store.run(before), store.run(now)
+        if old.id == new.id:
+            raise InputError(f"run {old.id} beside itself says nothing: name another (drbench runs list shows all)")
         asked = rules.rules(
             gate.table_of(new),
             metrics=choices(metrics or ()) or list(METRICS),
