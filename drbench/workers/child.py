@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
-from drbench.errors import DrbenchError
+from drbench.errors import FAILED, USAGE, DrbenchError, FailedError, InputError
 from drbench.workers import endings
 
 
@@ -85,10 +85,20 @@ def _called(request: Request, say: Any) -> Answer:
 
 def _failure(error: BaseException) -> Answer:
     reason = " ".join(str(error).split()) or "no message"
-    kind = "" if isinstance(error, DrbenchError) else f"{type(error).__name__}: "
+    own = _own(error)
+    kind = "" if own is not None else f"{type(error).__name__}: "
     text = "".join(traceback.format_exception(error))
-    meant = endings.disk_full(error) or (error if isinstance(error, DrbenchError) and _travels(error) else None)
+    meant = endings.disk_full(error) or (own if own is not None and _travels(own) else None)
     return Answer(endings.raised(error), None, f"{kind}{reason}", text, meant)
+
+
+def _own(error: BaseException) -> DrbenchError | None:
+    """One of drbench's errors; those of drbench_kernels, which knows no drbench, by the exit code that they name."""
+    if isinstance(error, DrbenchError):
+        return error
+    kinds: dict[object, type[DrbenchError]] = {USAGE: InputError, FAILED: FailedError}
+    kind = kinds.get(getattr(error, "exit_code", None))
+    return None if kind is None else kind(str(error))
 
 
 def _travels(error: Exception) -> bool:
