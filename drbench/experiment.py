@@ -58,9 +58,9 @@ def run(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEv
     (variant,) = experiment.variants
     (label,) = experiment.labels or identity.labels(experiment.variants)
     job = Job(experiment, variant, label)
+    kernels.refresh()
     if experiment.stage == "cost":
         return _cost(job)
-    build_kernels([experiment])  # built before: the server that this process stems from may be older than they are
     if experiment.stage == "memory":
         return _memory(job)
     if experiment.eval_weights is not None:
@@ -145,6 +145,7 @@ def of_weights(experiment: Experiment, weights: str) -> Experiment:
 def resolve(variant: Variant, target: Variant, *, say: OnEvent = quiet) -> Variant:
     """The matched plain variant with the width at which it costs what `target` costs, within 1%."""
     assert variant.match is not None
+    kernels.refresh()
     wanted = _figure(cost.count(models.build(target, seed=0), target.input_shape), variant.match)
 
     def measure(model: nn.Module) -> int:

@@ -22,14 +22,13 @@ class Network:
     """A variant as it is timed: weights as initialised, in evaluation mode, on its device, in its memory format."""
 
     def __init__(self, variant: Variant, settings: LatencySettings) -> None:
+        kernels.refresh()
         self.variant, self.settings = variant, settings
         self.device, self.dtype = latency.device_of(settings), getattr(torch, settings.dtype)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         model = models.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
         self.model = model.to(memory_format=self.layout)
         self.regions = any(isinstance(module, DRConv2d) for module in self.model.modules())
-        if self.regions:  # built before; this process may stem from one that was there earlier, and has none loaded
-            kernels.build_first(self.device, lambda text: None)
 
     def call(self, size: int) -> Callable[[], object]:
         """Inference of so many images of noise, the same in every process."""

@@ -7,8 +7,13 @@ same tests then take ten times as long. Set before torch is first imported.
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# What a shell starts in the background has Ctrl-C switched off, and so would all that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart() -> None:

@@ -14,6 +14,11 @@ def build_first(device: torch.device, say: Callable[[str], object]) -> None:
         native.ensure(say)
 
 
+def refresh() -> None:
+    """In a worker: take what was built since its server was started. Whether that is nothing, the run has said."""
+    native.refresh()
+
+
 def in_words(device: torch.device, dtype: torch.dtype) -> str:
     """What computes a region convolution of this kind: "native avx2", "triton" or "torch"."""
     path = paths.region_path(device.type, dtype)

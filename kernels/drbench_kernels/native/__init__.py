@@ -27,6 +27,7 @@ __all__ = [
     "loaded",
     "on_import",
     "ready",
+    "refresh",
     "switched_off",
     "warn_once",
     "why_not",
@@ -112,6 +113,17 @@ def on_import() -> None:
         else:
             if found is not None:
                 _load(found)
+
+
+def refresh() -> None:
+    """Load what was built since this was imported, and warn of nothing any more.
+
+    For the processes of a program that has built, or warned, before it started them.
+    """
+    global _warned
+    if not _loaded and _wish() != "off":
+        on_import()
+    _warned = True
 
 
 def warn_once(say: Callable[[str], object] | None = None) -> None:
