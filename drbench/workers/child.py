@@ -104,7 +104,7 @@ def _own(error: BaseException) -> DrbenchError | None:
 def _travels(error: Exception) -> bool:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # whatever its own constructor or fields make of it: its words travel all the same
         return False
     return True
 
