@@ -47,7 +47,7 @@ def convert(
     operator: str | Callable[..., nn.Module] = "drconv",
     *,
     regions: int | None = None,
-    init: str | None = None,
+    init: str = "preserve",
     inplace: bool = False,
     input_shape: tuple[int, int, int] | None = None,
     where_args: Mapping[str, Any] | None = None,
@@ -61,8 +61,8 @@ def convert(
         where: a recipe's name, or glob patterns over module names ("features.*.conv.*"; * matches dots too).
         operator: a name in OPERATORS, "package.module:callable", or the callable itself.
         regions: short for the operator's argument of that name.
-        init: 'preserve' keeps the network's function, 'fresh' draws the new layers. None is 'preserve' where the model
-            carries trained weights, which is judged by its batch norms: have they seen a batch?
+        init: 'preserve' keeps the network's function: each new layer takes over the weights of the convolution that it
+            replaces, trained or not. 'fresh' draws the new layers at random and discards those weights.
         input_shape: (C,H,W) of the dummy input that is run before and after; None tries usual ones.
         where_args: the recipe's arguments, as {"guide": "block"}.
         seed: draws each new layer from a generator of its own, seeded with this and its name; None: the global one.
@@ -96,7 +96,7 @@ def apply(
     operator: str | Callable[..., nn.Module],
     operator_args: Mapping[str, Any],
     where_args: Mapping[str, Any],
-    init: str | None,
+    init: str,
     *,
     inplace: bool,
     input_shape: tuple[int, int, int] | None,
@@ -105,8 +105,8 @@ def apply(
     """`convert` with the free tables as tables, whatever their keys are."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model: got a {type(model).__name__}, allowed is a torch.nn.Module")
-    if init not in (*INITS, None):
-        raise InputError(f"init: got {init!r}, allowed are {', '.join(INITS)}")
+    if init not in INITS:
+        raise InputError(f"init: got {init!r}; expected one of {', '.join(INITS)}")
     operator_name = operator if isinstance(operator, str) else _name(operator)
     make = names.resolve("operator", operator, OPERATORS) if isinstance(operator, str) else operator
     recipe = recipes.recipe_of(where)
@@ -114,7 +114,6 @@ def apply(
     _check_arguments(operator_name, make, args)
     model = model if inplace else copy.deepcopy(model)
     selection = recipes.select(model, where, where_args)
-    init = init or ("preserve" if trained(model) else "fresh")
     before = probe.shapes(model, selection.convs, input_shape)
     swap = Swap(model)
     try:
@@ -134,18 +133,6 @@ def apply(
         getattr(model, "conversion", None),
     )
     return swap.root
-
-
-def trained(model: nn.Module) -> bool:
-    """Whether the model's batch norms have seen a batch (or were loaded from ones that had)."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            if module.running_mean.is_meta:
-                return False
-            steps = module.num_batches_tracked
-            if (steps is not None and steps.item() > 0) or bool(module.running_mean.any()):
-                return True
-    return False
 
 
 _CONV_ARGUMENTS = frozenset(inspect.signature(nn.Conv2d).parameters)

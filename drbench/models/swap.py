@@ -101,7 +101,8 @@ def _layer(name: str, conv: nn.Module, operator: str, make: Operator, args: Mapp
         preserve = getattr(layer, "preserve_", None)
         if preserve is None:
             raise InputError(
-                f"operator {operator!r} has no preserve_(conv), so it can't take weights over: init='fresh'"
+                f"init: got 'preserve'; expected 'fresh', because operator {operator!r} has no preserve_(conv) to take "
+                "over a convolution's weights. With init='fresh' its layers are drawn at random"
             )
         preserve(conv)
     layer.stands_in = True  # type: ignore[assignment]  # a later conversion stays out of its inside

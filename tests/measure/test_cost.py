@@ -205,7 +205,7 @@ class Undeclared(nn.Module):
 
 def test_undeclared_operator_has_executed_multiply_adds_only():
     plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1))
-    cost = count(convert(plain, "1", Undeclared, input_shape=SHAPE4), SHAPE4)
+    cost = count(convert(plain, "1", Undeclared, init="fresh", input_shape=SHAPE4), SHAPE4)
     assert cost.undeclared == ("1",)
     assert cost.madds is None
     assert [layer.madds for layer in cost.layers] == [64 * 8 * 36, None]
@@ -218,7 +218,7 @@ def test_operator_made_of_torch_modules_is_counted():
         return nn.Sequential(depthwise, nn.Conv2d(in_channels, out_channels, kernel_size, **conv))
 
     plain = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 1))
-    cost = count(convert(plain, "1", separable, input_shape=SHAPE4), SHAPE4)
+    cost = count(convert(plain, "1", separable, init="fresh", input_shape=SHAPE4), SHAPE4)
     assert cost.undeclared == ()
     assert cost.madds == 64 * 8 * 36 + 64 * 8 + 64 * 64
 

@@ -6,8 +6,9 @@ import copy
 
 import pytest
 import torch
-from timm.layers import Conv2dSame
+from timm.layers import Conv2dSame, LayerNorm2d
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from drbench.errors import InputError
 from drbench.models import convert, create_model
@@ -78,7 +79,7 @@ def test_everything_convolutional_in_ones_own_network(operator):
         ("mobilenetv4_conv_small", "last-pointwise", {}),
     ],
 )
-def test_preserve_is_the_default_for_trained_weights_and_keeps_the_function(operator, name, where, where_args):
+def test_preserve_is_the_default_and_keeps_the_function(operator, name, where, where_args):
     model = trained(create_model(name, seed=1, **SMALL))
     converted = convert(model, where, operator, where_args=where_args, input_shape=(3, 32, 32))
     assert converted.conversion.init == "preserve"
@@ -106,12 +107,66 @@ def test_preserve_keeps_the_function_with_a_shared_guide(name, where, generator,
     assert_same_function(converted, model, x)
 
 
-def test_fresh_is_the_default_otherwise():
-    assert convert(Small(), "*").conversion.init == "fresh"
-    model = Small().train()
-    model(torch.randn(4, 3, 9, 9))  # one training step's worth of statistics
-    assert convert(model, "*").conversion.init == "preserve"
-    assert convert(model, "*", init="fresh").conversion.init == "fresh"
+class Standardised(nn.BatchNorm2d):
+    """A user's own normalisation, which never counts its batches."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.functional.batch_norm(input, None, None, self.weight, self.bias, True)
+
+
+def frozen(channels: int) -> nn.Module:
+    norm = FrozenBatchNorm2d(channels)
+    norm.running_mean.add_(0.1)
+    return norm
+
+
+NORMS = {
+    "group": lambda channels: nn.GroupNorm(4, channels),
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "layer2d": LayerNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "frozen batch": frozen,
+    "batch": nn.BatchNorm2d,
+    "batch without statistics": lambda channels: nn.BatchNorm2d(channels, track_running_stats=False),
+    "batch of one's own": Standardised,
+    "none": lambda channels: nn.Identity(),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_training_is_kept_whatever_the_normalisation(norm):
+    """A network learns a task; converted with the defaults it still does the task, layer for layer."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        NORMS[norm](16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 2),
+    )
+    x = torch.randn(64, 3, 8, 8)
+    y = (x[:, 0].std((1, 2)) > x[:, 0].std((1, 2)).median()).long()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    converted = convert(model.eval(), ["0", "3"], regions=4)
+    assert converted.conversion.init == "preserve"
+    with torch.no_grad():
+        assert (model(x).argmax(1) == y).float().mean() > 0.9
+        torch.testing.assert_close(converted(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_fresh_has_to_be_asked_for():
+    model = Small()
+    weight = model.down.weight.flatten(1)
+    kept, drawn = (convert(model, "down", init=init, regions=1, experts=1) for init in ("preserve", "fresh"))
+    assert drawn.conversion.init == "fresh"
+    assert torch.allclose(kept.down.generator.bank[0], weight)
+    assert not torch.allclose(drawn.down.generator.bank[0], weight)
 
 
 def test_says_what_it_replaced():
@@ -148,9 +203,10 @@ def test_conversion_disturbs_neither_statistics_nor_the_random_state():
 
 
 def test_a_seed_draws_a_layer_the_same_whatever_else_is_replaced():
-    one, other = convert(Small(), "down", seed=5), convert(Small(), "*", seed=5)
+    model = Small()
+    one, other = convert(model, "down", seed=5), convert(model, "*", seed=5)
     assert all(torch.equal(v, other.down.state_dict()[k]) for k, v in one.down.state_dict().items())
-    again = convert(Small(), "down", seed=6)
+    again = convert(model, "down", seed=6)
     assert not torch.equal(again.down.generator.bank, one.down.generator.bank)
 
 
@@ -162,7 +218,7 @@ def test_inplace_changes_the_model_itself_and_failure_leaves_it_alone():
     model = Small()
     down, names = model.down, list(model.state_dict())
     with pytest.raises(InputError, match=r"Wrong' in place of 'stem' gives \(1, 8, 64, 63\), not \(1, 8, 64, 64\)"):
-        convert(model, "*", Wrong, inplace=True)
+        convert(model, "*", Wrong, init="fresh", inplace=True)
     assert model.down is down
     assert model.a is model.b
     assert list(model.state_dict()) == names
@@ -197,8 +253,10 @@ def test_an_operator_of_ones_own_needs_nothing_but_conv2ds_call(tmp_path, monkey
     assert type(model.stage2[0].branch2[5]).__name__ == "Own"
     assert model.stage2[0].branch2[5].gain == 2.0
     assert list(model.variant.sources) == ["own_operator:Own"]
-    with pytest.raises(InputError, match=r"has no preserve_\(conv\), .*init='fresh'"):
-        convert(trained(Small()), "down", "own_operator:Own")
+    with pytest.raises(
+        InputError, match=r"^init: got 'preserve'; expected 'fresh', because operator 'own_operator:Own'"
+    ):
+        convert(Small(), "down", "own_operator:Own")
 
 
 def test_tensorflows_same_padding_is_kept_or_refused():
@@ -243,7 +301,7 @@ def test_quantised_convolutions_are_refused_by_name():
     ("arguments", "message"),
     [
         ({"operator": "drcnv"}, r"^unknown operator 'drcnv': did you mean 'drconv'"),
-        ({"init": "keep"}, r"^init: got 'keep', allowed are preserve, fresh"),
+        ({"init": "keep"}, r"^init: got 'keep'; expected one of preserve, fresh"),
         ({"regions": 0}, r"^operator 'drconv' in place of 'stem': regions: got 0"),
         ({"region": 4}, r"^operator 'drconv' has no argument 'region', allowed are regions, "),
         (
