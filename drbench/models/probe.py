@@ -18,12 +18,20 @@ SIDES = (64, 224, 32, 28)
 
 
 @dataclass(frozen=True)
+class Call:
+    """Shapes of what a layer was given (its first tensor) and of what it returned; () for anything else."""
+
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Shapes:
-    """Output shapes of the whole network, and of single layers that ran, for an input of `input_shape`."""
+    """The output's shape for an input of `input_shape`, and every call of the layers that ran."""
 
     input_shape: tuple[int, int, int]
     output: Any
-    layers: dict[str, tuple[int, ...]]
+    layers: dict[str, list[Call]]
 
 
 def shapes(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int] | None) -> Shapes:
@@ -47,9 +55,14 @@ def shapes(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int,
 
 def compare(before: Shapes, after: Shapes, operator: str) -> None:
     """InputError naming the first layer whose output changed its shape, or the network's output."""
-    for name, shape in before.layers.items():
-        if after.layers.get(name) != shape:
-            raise InputError(f"operator {operator!r} in place of {name!r} gives {after.layers.get(name)}, not {shape}")
+    for name, calls in before.layers.items():
+        if name not in after.layers:
+            raise InputError(
+                f"operator {operator!r} in place of {name!r} does not run: the network holds the convolution elsewhere too"
+            )
+        for old, new in zip(calls, after.layers[name], strict=False):
+            if new.output != old.output:
+                raise InputError(f"operator {operator!r} in place of {name!r} gives {new.output}, not {old.output}")
     if before.output != after.output:
         raise InputError(f"operator {operator!r}: the network now gives {after.output}, not {before.output}")
 
@@ -62,17 +75,18 @@ def _usual(model: nn.Module) -> Iterator[tuple[int, int, int]]:
 def _run(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int]) -> Shapes:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     dummy = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
-    seen: dict[str, tuple[int, ...]] = {}
+    seen: dict[str, list[Call]] = {}
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         for name in layers:
 
-            def note(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
-                seen[name] = tuple(output.shape) if isinstance(output, Tensor) else ()
+            def note(_module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
+                given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+                seen.setdefault(name, []).append(Call(_tensor_shape(given), _tensor_shape(output)))
 
-            stack.callback(model.get_submodule(name).register_forward_hook(note).remove)
+            stack.callback(model.get_submodule(name).register_forward_hook(note, with_kwargs=True).remove)
         output = model(dummy)
     return Shapes(input_shape, _shape(output), seen)
 
@@ -86,6 +100,10 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+def _tensor_shape(value: Any) -> tuple[int, ...]:
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
 def _shape(output: Any) -> Any:
