@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -16,11 +16,11 @@ from torch import nn
 from drbench import identity, models
 from drbench.data import Splits, open_data
 from drbench.data.splits import Images, array_digest
-from drbench.errors import InputError
+from drbench.errors import InputError, unknown
 from drbench.jobs import Job
 from drbench.measure import cost, kernels, latency, memory
 from drbench.measure.machine import machine
-from drbench.models.files import variant_of
+from drbench.models.files import allow, variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
 from drbench.operators import OPERATORS, DRConv2d
@@ -73,9 +73,14 @@ def here(*, say: OnEvent = quiet) -> Machine:
     return machine()
 
 
-def prepare(experiments: Sequence[Experiment], weights: str | None, *, say: OnEvent = quiet) -> tuple[Experiment, ...]:
-    """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does."""
-    work = tuple(experiments) if weights is None else (of_weights(experiments[0], weights),)
+def prepare(
+    experiments: Sequence[Experiment], weights: str | None, trust: Collection[str] = (), *, say: OnEvent = quiet
+) -> tuple[Experiment, ...]:
+    """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does.
+
+    `trust`: the names of code that may be imported because the model file names them.
+    """
+    work = tuple(experiments) if weights is None else (of_weights(experiments[0], weights, trust),)
     check(work)
     return work
 
@@ -88,8 +93,9 @@ def check(experiments: Sequence[Experiment]) -> None:
             resolve_name("operator", variant.operator, OPERATORS)
             (first, *others) = variant.where
             pattern = bool(set(first) & set("*?[.")) or is_import(variant.architecture) or others
-            if not pattern:  # a bare word could be a module's name, but in a known network hardly is
-                resolve_name("recipe", first, models.RECIPES)
+            # a bare word could be a module's name, but in a known network hardly is
+            if not pattern and first not in models.RECIPES:
+                raise unknown("recipe", first, models.RECIPES)
     for experiment in experiments:
         if experiment.stage == "train":
             splits, variant = _opened(experiment), experiment.variants[0]
@@ -128,13 +134,17 @@ def _kernels(model: nn.Module, device: torch.device, dtype: str) -> dict[str, st
     return {"kernels": kernels.in_words(device, getattr(torch, dtype))}
 
 
-def of_weights(experiment: Experiment, weights: str) -> Experiment:
-    """The experiment on the network that a model file holds. InputError where that is another architecture."""
+def of_weights(experiment: Experiment, weights: str, trust: Collection[str] = ()) -> Experiment:
+    """The experiment on the network that a model file holds. InputError where that is another architecture.
+
+    The architecture was named by the user too; any other code that the file names needs `trust`.
+    """
     header = models.read_header(weights)
-    variant = variant_of(header)
+    variant = variant_of(header, weights)
     wanted = experiment.variants[0].architecture
     if variant.architecture != wanted:
         raise InputError(f"--weights {weights!r} holds {variant.architecture!r}, not {wanted!r}")
+    allow(variant, {wanted, *trust}, weights, "--trust NAME")
     extra = header.get("extra", {})
     label = extra.get("label") or identity.label(variant)
     seed = extra.get("seed", experiment.seed)  # of its training: results of two files are those of two seeds
@@ -262,7 +272,9 @@ def _evaluate(job: Job) -> Record:
     experiment, splits = job.experiment, _opened(job.experiment)
     assert experiment.eval_weights is not None
     assert experiment.train is not None
-    model = models.load_model(experiment.eval_weights)
+    # `prepare` asked for trust; the file may have been changed since, so only what it named then
+    named = (job.variant.architecture, job.variant.operator)
+    model = models.load_model(experiment.eval_weights, trust=named)
     measurements, ranks = evaluate(model, splits, experiment.train)
     about = {
         **_about(splits),

@@ -31,6 +31,7 @@ _TOP = {
     "num_classes": "num_classes",
     "model": "architectures",
     "weights": "eval_weights",
+    "trust": "trust",
     "shard": "shard",
 }
 _IN_TABLE = {

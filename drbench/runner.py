@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
 from collections.abc import Callable, Sequence, Set
@@ -11,11 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from drbench import trust
 from drbench.errors import InputError, NothingError
 from drbench.hold import hold
 from drbench.records import Event, Experiment, Machine, Run
 from drbench.stages import Counts, Going, limits_of, value_of
-from drbench.suite import plan, to_toml
+from drbench.suite import named, plan, to_toml
 from drbench.suite_tables import Suite
 from drbench.workers import Workers
 
@@ -57,7 +59,7 @@ def prepare(suite: Suite) -> tuple[Experiment, ...]:
         raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
     with Workers() as workers:
         limits = replace(limits_of(suite), seconds=None)  # data may have to be fetched first
-        ended = workers.run("drbench.experiment:prepare", work, suite.eval_weights, limits=limits)
+        ended = workers.run("drbench.experiment:prepare", work, suite.eval_weights, named(suite), limits=limits)
     checked: tuple[Experiment, ...] = value_of(ended, "checking the suite")
     return checked
 
@@ -83,8 +85,18 @@ def run_suite(
     if resume:
         same_place(resume)
     run = resume or _new(suite, command)
-    with hold(files / run.id, run.id):
-        return _held(suite, work, store, run, files / run.id, resume is not None, retry_failed, on_event)
+    own = folder(files, run)
+    with hold(own, run.id):
+        if resume is None:
+            trust.sign(run, own)
+        return _held(suite, work, store, run, own, resume is not None, retry_failed, on_event)
+
+
+def folder(files: Path, run: Run) -> Path:
+    """The folder of a run's files below `files`. InputError for an id that drbench never makes (a foreign database)."""
+    if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
+        raise InputError(f"run {run.id!r:.150}: an id has letters, digits and -_. only; nothing was written")
+    return files / run.id
 
 
 def _held(

@@ -100,6 +100,12 @@ def to_toml(suite: Suite) -> str:
     return toml_text.dumps(suite.model_dump(mode="json", exclude_none=True))
 
 
+def named(suite: Suite) -> tuple[str, ...]:
+    """All names in the suite that may be code: package.module:callable, or a registry's."""
+    names = [table.name for table in suite.architectures] + [table.operator for table in suite.operators]
+    return (*names, suite.data.name, *(suite.trust or ()))
+
+
 def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
     """All networks of the suite with their labels, by architecture, plain first; `only` and `exclude` not yet applied.
 

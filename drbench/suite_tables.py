@@ -161,5 +161,6 @@ class Suite(Table):
     check: CheckTable = CheckTable()
     seeds: PositiveInt = 1
     eval_weights: str | None = None
+    trust: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
     shard: tuple[PositiveInt, PositiveInt] | None = None
     references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# The key that drbench.trust makes is the tests' own, as is a database's folder.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="drbench-state-")
 
 # What a shell starts in the background has Ctrl-C switched off, and so would all that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

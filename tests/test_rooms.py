@@ -12,11 +12,22 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[1]
 ROOTS = (TOP, TOP / "kernels", TOP / "suites", TOP / "db")
-BASE = {"drbench", "drbench.records", "drbench.errors", "drbench.names", "drbench.statistics", "drbench.published"}
+BASE = {
+    "drbench",
+    "drbench.bounds",
+    "drbench.errors",
+    "drbench.names",
+    "drbench.published",
+    "drbench.records",
+    "drbench.statistics",
+}
 
 # room -> what it may import beside itself, the base rooms and the standard library
 ALLOWED: dict[str, set[str]] = {
     "drbench.records": set(),
+    "drbench.bounds": set(),
+    "drbench.trust": set(),
+    "drbench.variant_table": {"pydantic"},
     "drbench.errors": set(),
     "drbench.names": set(),
     "drbench.statistics": {"numpy"},
@@ -25,7 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     "drbench_suites": set(),
     "drbench_db": {"sqlalchemy", "alembic"},
     "drbench.operators": {"torch", "timm", "drbench_kernels"},
-    "drbench.models": {"torch", "torchvision", "timm", "safetensors", "drbench.operators"},
+    "drbench.models": {
+        "torch",
+        "torchvision",
+        "timm",
+        "safetensors",
+        "drbench.operators",
+        "drbench.trust",
+        "drbench.variant_table",
+    },
     "drbench.data": {"torch", "torchvision", "numpy", "PIL"},
     "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels", "drbench.precision"},
     "drbench.tasks": {"torch", "torchmetrics", "drbench.data"},
@@ -131,6 +150,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.stages",
         "drbench.suite",
         "drbench.suite_tables",
+        "drbench.trust",
         "drbench.workers",
         "drbench_db",
     },

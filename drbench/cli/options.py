@@ -13,6 +13,12 @@ import typer
 from drbench import overrides
 from drbench.errors import InputError, without_password
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="NAME", help="Code that a model file or an imported run may name; may be repeated."
+    ),
+]
 Db = Annotated[str | None, typer.Option("--db", help="Database, path or URL [$DRBENCH_DB or ./drbench.db].")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 

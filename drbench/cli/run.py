@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,18 +33,21 @@ def _run(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, or 'latest'.")
     ] = None,
     retry_failed: RetryFailed = False,
+    trust: o.Trust = None,
     db: o.Db = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         if resume is not None or retry_failed:
             raise InputError("--resume RUN needs no suite or model: the run knows its own")
+        if trust:
+            raise InputError("--trust NAME: give it after the suite's or the model's name")
         context.obj = db
     elif resume is None:
         raise InputError(
             "run what? drbench run suite NAME, drbench run model NAME, drbench run ops, or drbench run --resume RUN"
         )
     else:
-        _resume(resume, db, retry_failed)
+        _resume(resume, db, retry_failed, trust or ())
 
 
 @app.command("suite")
@@ -81,6 +85,7 @@ def run_suite(
     timeout: o.Timeout = None,
     memory_limit: o.MemoryLimit = None,
     shard: o.Shard = None,
+    trust: o.Trust = None,
     dry_run: o.DryRun = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with its newest run that has not ended.")] = False,
     retry_failed: RetryFailed = False,
@@ -129,6 +134,7 @@ def run_model(
     memory_limit: o.MemoryLimit = None,
     eval_only: Annotated[bool, typer.Option("--eval-only", help="Evaluate --weights instead of training.")] = False,
     weights: Annotated[str | None, typer.Option("--weights", help="Model file for --eval-only.")] = None,
+    trust: o.Trust = None,
     dry_run: o.DryRun = False,
     db: o.Db = None,
 ) -> None:
@@ -200,10 +206,11 @@ def _unfinished(suite: Suite, db: str | None) -> Run:
     raise NothingError(f"no unfinished run of suite {suite.name!r} with these settings: start one without --resume")
 
 
-def _resume(run_id: str, db: str | None, retry_failed: bool) -> None:
+def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[str]) -> None:
     from drbench_db import Store
 
-    from drbench.suite import parse, validate
+    from drbench import runner, trust
+    from drbench.suite import named, parse, validate
 
     with Store.open(db) as store:
         run = store.run(run_id)
@@ -213,7 +220,10 @@ def _resume(run_id: str, db: str | None, retry_failed: bool) -> None:
 
         _execute_ops(resumed(document[OPS]), db, resume=run)
         return
-    _execute(validate(document, run.id), db, dry_run=False, resume=run, retry_failed=retry_failed)
+    suite = validate(document, run.id)
+    if not trust.is_own(run, runner.folder(o.files(db), run)):
+        trust.require(named(suite), trusted, f"run {run.id}, which was not begun here,", "--trust NAME")
+    _execute(suite, db, dry_run=False, resume=run, retry_failed=retry_failed)
 
 
 def _execute(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from drbench import __version__, names
+from drbench import __version__, names, trust, variant_table
+from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
+from drbench.models.architectures import ARCHITECTURES
 from drbench.models.create import build
 from drbench.models.weights import load_into, read
 from drbench.records import Variant
@@ -96,30 +98,63 @@ def read_header(path: str | Path) -> dict[str, Any]:
     if KEY not in metadata:
         raise InputError(f"weights: {str(target)!r} has no drbench header; use create_model(name, weights=FILE)")
     try:
-        header: dict[str, Any] = json.loads(metadata[KEY])
-        version = int(header["format"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"weights: the drbench header of {str(target)!r} is damaged: {error!r}") from error
+        header = json.loads(metadata[KEY])
+        version = header["format"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"weights: the drbench header of {str(target)!r} is damaged: {error!r:.200}") from error
+    if type(version) is not int or version < 1:
+        raise InputError(f"weights: the drbench header of {str(target)!r} is damaged: format {version!r:.50}")
     if version > FORMAT:
         raise InputError(
-            f"weights: {str(target)!r} has header format {version}, written by drbench {header.get('drbench')}; this "
-            f"drbench {__version__} reads up to {FORMAT}: update it"
+            f"weights: {str(target)!r} has header format {version}, written by drbench {header.get('drbench')!r:.50}; "
+            f"this drbench {__version__} reads up to {FORMAT}: update it"
         )
+    return _checked(header, f"weights: the drbench header of {str(target)!r}")
+
+
+def _checked(header: dict[str, Any], what: str) -> dict[str, Any]:
+    """The header, every field of the type that `save_model` gives it. The variant is for `variant_of` to check."""
+    if message := wrong({key: value for key, value in header.items() if key != "variant"}):
+        raise InputError(f"{what} is damaged: {message}")
+    tables: dict[str, tuple[type, str]] = {
+        "preprocessing": (dict, "a table"),
+        "extra": (dict, "a table"),
+        "classes": (list, "a list"),
+    }
+    for name, (kind, allowed) in tables.items():
+        if not isinstance(header.setdefault(name, kind()), kind):
+            raise InputError(f"{what} is damaged: {name}: got {header[name]!r:.50}; expected {allowed}")
+    extra = header["extra"]
+    kinds = {"label": str, "seed": int, "train": dict, "data_digest": str}
+    for name, kind in kinds.items():
+        if extra.get(name) is not None and type(extra[name]) is not kind:
+            raise InputError(f"{what} is damaged: extra.{name}: got {extra[name]!r:.50}; expected {kind.__name__}")
+    if not all(isinstance(name, str) for name in header["classes"]):
+        raise InputError(f"{what} is damaged: classes: expected a list of names")
     return header
 
 
-def load_model(path: str | Path, *, device: torch.device | str | None = None) -> nn.Module:
+def load_model(path: str | Path, *, device: torch.device | str | None = None, trust: Collection[str] = ()) -> nn.Module:
     """The network in a model file, in evaluation mode, on `device`; nothing but the file is needed.
 
-    (And, where the network or operator is a user's own, the module that defines it.) `model.header` is the header.
+    Args:
+        path: what `save_model` wrote.
+        device: where the network goes.
+        trust: the names of the form package.module:callable that may be imported because the file names them. Give
+            only what you know: to import a module is to run its code. Names of drbench's registries need none.
+
+    Returns:
+        The network; `header` is the file's header, `variant` the records.Variant that describes it.
 
     Raises:
-        InputError: for a file that can't be read, or whose weights don't fit the network it describes.
+        InputError: for a file that can't be read, that names code which `trust` does not, or whose weights don't fit
+            the network it describes.
     """
     header = read_header(path)
-    variant = variant_of(header)
-    for name, digest in names.source_hashes(variant.sources).items():
-        if variant.sources[name] != digest:
+    variant = variant_of(header, path)
+    allow(variant, trust, path, "trust=('NAME',)")
+    for name, digest in names.source_hashes((variant.architecture, variant.operator)).items():
+        if variant.sources.get(name, digest) != digest:
             warnings.warn(f"{name} has changed since {str(path)!r} was saved", UserWarning, stacklevel=2)
     # the layers are about to be overwritten: none needs a convolution to preserve
     model = build(dataclasses.replace(variant, init="fresh"), seed=0)
@@ -129,12 +164,16 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None) ->
     return model.eval() if device is None else model.to(device).eval()
 
 
-def variant_of(header: Mapping[str, Any]) -> Variant:
-    """The Variant in a header, with JSON's lists as tuples again. InputError if there is none."""
-    try:
-        table = dict(header["variant"])
-        table["where"] = tuple(table["where"])
-        table["input_shape"] = tuple(table["input_shape"])
-        return Variant(**table)
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"weights: the header describes no network that this drbench knows: {error}") from error
+def allow(variant: Variant, allowed: Collection[str], path: str | Path, how: str) -> None:
+    """InputError where a model file's network names code that `allowed` does not; see `drbench.trust`."""
+    trust.require((variant.architecture, variant.operator), allowed, f"model file {str(path)!r}", how)
+
+
+def variant_of(header: Mapping[str, Any], path: str | Path) -> Variant:
+    """The Variant in the header of the model file `path`. InputError if there is none, or it can't be the file's."""
+    source = f"weights: the header of {str(path)!r} describes no network that this drbench knows"
+    variant = variant_table.variant_of(header.get("variant"), source)
+    if variant.architecture in ARCHITECTURES and variant.num_classes > Path(path).stat().st_size:
+        # each class has weights: said before a classifier of that size is allocated
+        raise InputError(f"{source}: num_classes {variant.num_classes:,} is more than the file has bytes")
+    return variant

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 
 import pytest
 import torch
@@ -15,12 +17,18 @@ from drbench.models import create_model, load_model, read_header, save_model
 SMALL = {"num_classes": 6, "input_shape": (1, 32, 32), "stem_stride": 1}
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     model = create_model("shufflenet_v2_x0_5", operator="drconv", where="released", regions=4, seed=3, **SMALL).eval()
-    path = tmp_path / "model.safetensors"
+    path = tmp_path_factory.mktemp("saved") / "model.safetensors"
     save_model(path, model, model.variant, classes="abcdef", preprocessing={"mean": [0.5]}, extra={"epoch": 3})
     return path, model
+
+
+@pytest.fixture
+def saved(original, tmp_path):
+    path, model = original
+    return shutil.copy(path, tmp_path / "model.safetensors"), model
 
 
 @pytest.mark.parametrize(
@@ -101,7 +109,110 @@ def test_a_changed_operator_of_ones_own_is_noticed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = create_model("shufflenet_v2_x0_5", operator="own_changing:Own", **SMALL)
     save_model("m", model, model.variant)
-    load_model("m")
+    load_model("m", trust=["own_changing:Own"])
     (tmp_path / "own_changing.py").write_text(source + "# changed\n")
     with pytest.warns(UserWarning, match=r"own_changing:Own has changed since 'm' was saved"):
-        load_model("m")
+        load_model("m", trust=["own_changing:Own"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "subprocess:getoutput", "architecture_args": {"cmd": "touch PWNED"}},
+        {"operator": "own_bomb:Own"},
+        {"sources": {"own_bomb:Own": "0" * 64}},
+    ],
+)
+def test_code_that_a_header_names_is_not_imported(saved, tmp_path, monkeypatch, change):
+    path, _ = saved
+    (tmp_path / "own_bomb.py").write_text("open('PWNED', 'w').close()\nfrom torch import nn\nOwn = nn.Conv2d\n")
+    monkeypatch.chdir(tmp_path)
+    rewritten(path, variant=read_header(path)["variant"] | change)
+    if "sources" in change:
+        load_model(path)  # says nothing about what is built: not an error, and nothing to import
+    else:
+        name = change.get("architecture") or change["operator"]
+        with pytest.raises(InputError, match=rf"names code to import: '{name}'.*trust=\('{name}',\)"):
+            load_model(path)
+        with pytest.raises(InputError, match="names code to import"):
+            load_model(path, trust=("own:other",))
+        with pytest.raises(InputError, match=r"trust: got .*; expected a tuple"):
+            load_model(path, trust=name)
+    assert not (tmp_path / "PWNED").exists()
+    assert "own_bomb" not in sys.modules
+
+
+HUGE = 10**18
+WRONG = [
+    ("architecture", [None, 7, [], "", "x" * 10_000, "no-such-network", "a\0b"]),
+    ("operator", [None, 7, {}, "no-such-operator"]),
+    ("operator_args", [None, [], "regions", {"regions": "x"}, {"regions": 10**30}, {"regions": [[[[]]]]}, {"no": 1}]),
+    ("where", [None, 7, [], [None], [7], "released", [["released"]], ["x" * 10_000]]),
+    ("where_args", [None, [], {"guide": {"a": {"b": []}}}, {"no": 1}]),
+    ("init", [None, 7, "kept", []]),
+    ("input_shape", [None, 224, "3,224,224", [3, 224], [3, -224, 224], [3, 0, 9], [3, 32.0, 32], [True, 9, 9]]),
+    ("input_shape", [[3, HUGE, HUGE], [3, 60_000, 60_000], {"c": 3}, [None] * 3]),
+    ("num_classes", [None, 0, -1, HUGE, 10**7, 10.0, "10", True, [10], 10**400]),
+    ("stem_stride", ["4", -1, 0, HUGE, 2.0, []]),
+    ("architecture_args", [None, [], {"dropout": {"a": {}}}, {"no_such": 1}, {"dropout": 1e999}]),
+    ("match", [7, "cost", []]),
+    ("matched_to", [7, "not a digest", []]),
+    ("width", ["1", -1.0, 0.0, float("nan"), float("inf"), 1e300, []]),
+    ("sources", [None, [], {"a": None}, {"a": "x"}]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG for value in values])
+def test_a_wrong_value_in_a_header_is_said_in_one_line(saved, field, value):
+    path, _ = saved
+    rewritten(path, variant=read_header(path)["variant"] | {field: value})
+    with pytest.raises(InputError) as raised:
+        load_model(path)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("variant", [None, [], 7, "x", {}, {"architecture": {}}, {"x": nested(900)}])
+def test_a_header_without_a_variant(saved, variant):
+    path, _ = saved
+    rewritten(path, variant=variant)
+    with pytest.raises(InputError, match="describes no network that this drbench knows: variant"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": None},
+        {"format": "1"},
+        {"format": True},
+        {"format": 0},
+        {"classes": 7},
+        {"classes": [7]},
+        {"preprocessing": []},
+        {"extra": None},
+        {"extra": {"seed": "x"}},
+        {"extra": {"label": 7}},
+        {"extra": nested(900)},
+    ],
+)
+def test_a_damaged_field_of_a_header_is_named(saved, change):
+    path, _ = saved
+    rewritten(path, **change)
+    with pytest.raises(InputError, match=r"the drbench header of .* is damaged: ") as raised:
+        load_model(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_header_nested_deeper_than_python_reads(saved):
+    path, _ = saved
+    save_file(load_file(path), path, metadata={"drbench": "[" * 100_000})
+    with pytest.raises(InputError, match="is damaged"):
+        load_model(path)
