@@ -58,7 +58,8 @@ def compare(before: Shapes, after: Shapes, operator: str) -> None:
     for name, calls in before.layers.items():
         if name not in after.layers:
             raise InputError(
-                f"operator {operator!r} in place of {name!r} does not run: the network holds the convolution elsewhere too"
+                f"operator {operator!r} in place of {name!r} does not run: the network holds the convolution "
+                "elsewhere too"
             )
         for old, new in zip(calls, after.layers[name], strict=False):
             if new.output != old.output:
