@@ -12,7 +12,8 @@ from torch import nn
 
 from drbench import names
 from drbench.errors import InputError
-from drbench.models import probe, recipes
+from drbench.models import probe as probing
+from drbench.models import recipes
 from drbench.models.swap import Swap, parameters_of
 from drbench.operators import OPERATORS
 
@@ -50,6 +51,8 @@ def convert(
     init: str = "preserve",
     inplace: bool = False,
     input_shape: tuple[int, int, int] | None = None,
+    inputs: Any = None,
+    probe: bool = True,
     where_args: Mapping[str, Any] | None = None,
     seed: int | None = None,
     **operator_args: Any,
@@ -63,7 +66,11 @@ def convert(
         regions: short for the operator's argument of that name.
         init: 'preserve' keeps the network's function: each new layer takes over the weights of the convolution that it
             replaces, trained or not. 'fresh' draws the new layers at random and discards those weights.
-        input_shape: (C,H,W) of the dummy input that is run before and after; None tries usual ones.
+        input_shape: (C,H,W) of the random image that is run before and after; None tries what the network's own
+            configuration says, and usual ones.
+        inputs: what to run in its place: a tensor, a tuple of arguments, a mapping of arguments by name, or a callable
+            that makes one of these; anything else is the only argument.
+        probe: False runs nothing, and so checks no shapes.
         where_args: the recipe's arguments, as {"guide": "block"}.
         seed: draws each new layer from a generator of its own, seeded with this and its name; None: the global one.
         operator_args: further arguments of the operator.
@@ -72,8 +79,8 @@ def convert(
         The converted network; its attribute `conversion` (a Conversion) says what was replaced.
 
     Raises:
-        InputError (a ValueError): where nothing matches, for what can't be replaced, for a wrong argument, or when an
-            output's shape changed. The model is then as it was.
+        InputError (a ValueError): where nothing matches, for what can't be replaced, for a wrong argument, or when a
+            layer's output changed its shape. The model is then as it was.
     """
     if regions is not None:
         operator_args["regions"] = regions
@@ -86,6 +93,8 @@ def convert(
         init,
         inplace=inplace,
         input_shape=input_shape,
+        inputs=inputs,
+        probe=probe,
         seed=seed,
     )
 
@@ -101,6 +110,8 @@ def apply(
     inplace: bool,
     input_shape: tuple[int, int, int] | None,
     seed: int | None,
+    inputs: Any = None,
+    probe: bool = True,
 ) -> nn.Module:
     """`convert` with the free tables as tables, whatever their keys are."""
     if not isinstance(model, nn.Module):
@@ -114,11 +125,12 @@ def apply(
     _check_arguments(operator_name, make, args)
     model = model if inplace else copy.deepcopy(model)
     selection = recipes.select(model, where, where_args)
-    before = probe.shapes(model, selection.convs, input_shape)
+    seen = probing.before(model, selection.convs, input_shape, inputs) if probe else None
     swap = Swap(model)
     try:
         described = swap.replace(selection, operator_name, make, args, init, seed)
-        probe.compare(before, probe.shapes(swap.root, selection.convs, before.input_shape), operator_name)
+        if seen is not None:
+            probing.after(swap.root, seen, operator_name)
     except BaseException:
         swap.undo()
         raise

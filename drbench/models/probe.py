@@ -1,117 +1,150 @@
-"""A dummy input through a network, to see that the shapes inside and behind are what they were."""
+"""One forward pass before and one after a conversion, to see that the network still works as before.
+
+Every replaced layer has to map the shapes that it is given to the same shapes as before. What the network returns may
+depend on its data (a detector's boxes), so there only the structure is compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from drbench import trial
 from drbench.errors import InputError
 from drbench.models.foreign import one_line
+from drbench.trial import Call
 
-SIDES = (64, 224, 32, 28)
-"""Image sizes to try where none is given."""
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """Shapes of what a layer was given (its first tensor) and of what it returned; () for anything else."""
 
-    input: tuple[int, ...]
-    output: tuple[int, ...]
+    input: Shape
+    output: Shape
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """The output's shape for an input of `input_shape`, and every call of the layers that ran."""
+    """What was seen in one forward pass.
 
-    input_shape: tuple[int, int, int]
-    output: Any
-    layers: dict[str, list[Call]]
-
-
-def shapes(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int] | None) -> Shapes:
-    """Run zeros through the network in evaluation mode; weights, statistics and random state stay as they are.
-
-    InputError if it fails, for a given `input_shape` or for all usual ones.
+    call: the inputs that were run.
+    output: structure of what the network returned: types, keys, and the number of dimensions of tensors.
+    layers: name -> every call of the layers that were watched and ran.
     """
+
+    call: Call
+    output: Any
+    layers: Mapping[str, Sequence[LayerCall]]
+
+
+def before(model: nn.Module, layers: Sequence[str], input_shape: object = None, inputs: object = None) -> Shapes:
+    """Run the network as it is, watching `layers`; it is left as it was.
+
+    Args:
+        model: the network.
+        layers: names of modules.
+        input_shape: (C, H, W) of one random image.
+        inputs: what to call the model with, see `trial.given`; with neither, usual shapes are tried.
+
+    Raises:
+        InputError: where the network fails on what the caller gave, or on everything that drbench tried.
+    """
+    if inputs is not None and input_shape is not None:
+        raise InputError("inputs: got both inputs and input_shape; expected one of them")
+    if inputs is not None:
+        return _wanted(model, layers, trial.given(inputs), "inputs")
+    if input_shape is not None:
+        call = trial.image(model, trial.image_shape(input_shape))
+        return _wanted(model, layers, call, "input_shape")
     failure: Exception | None = None
-    for shape in [input_shape] if input_shape else _usual(model):
-        if len(shape) != 3 or min(shape) < 1:
-            raise InputError(f"input_shape: got {shape!r}, allowed is (channels, height, width)")
+    shapes = trial.usual_shapes(model)
+    for shape in shapes:
         try:
-            return _run(model, layers, shape)
+            return _run(model, layers, trial.image(model, shape))
         except Exception as error:  # whatever a network raises; the first one says most
             failure = failure or error
+    tried = ", ".join("x".join(map(str, shape)) for shape in shapes)
     raise InputError(
-        f"input_shape: {type(model).__name__} can't run on {input_shape or 'any usual size'} "
-        f"({one_line(failure)}); give the (channels, height, width) that it takes"
+        f"model: {type(model).__name__} fails on the images that drbench tried ({tried}): {one_line(failure)}. "
+        "Give inputs= (what to call it with) or input_shape=(channels, height, width), or probe=False to run nothing"
     ) from failure
 
 
-def compare(before: Shapes, after: Shapes, operator: str) -> None:
-    """InputError naming the first layer whose output changed its shape, or the network's output."""
-    for name, calls in before.layers.items():
-        if name not in after.layers:
+def after(model: nn.Module, seen: Shapes, operator: str) -> None:
+    """Run the converted network on the same inputs. InputError names the first layer, or output, that differs."""
+    try:
+        now = _run(model, list(seen.layers), seen.call)
+    except InputError as error:
+        raise InputError(f"operator {operator!r}: {error}") from error
+    except Exception as error:  # of the operator, or of code in the network that expects a convolution
+        raise InputError(
+            f"operator {operator!r}: the converted {type(model).__name__} fails where the plain one works: "
+            f"{one_line(error)}. It may use attributes of the convolutions that were replaced: leave those out of where"
+        ) from error
+    for name, calls in seen.layers.items():
+        if name not in now.layers:
             raise InputError(
                 f"operator {operator!r} in place of {name!r} does not run: the network holds the convolution "
                 "elsewhere too"
             )
-        for old, new in zip(calls, after.layers[name], strict=False):
-            if new.output != old.output:
-                raise InputError(f"operator {operator!r} in place of {name!r} gives {new.output}, not {old.output}")
-    if before.output != after.output:
-        raise InputError(f"operator {operator!r}: the network now gives {after.output}, not {before.output}")
+        _compare(name, calls, now.layers[name], operator)
+    if seen.output != now.output:
+        raise InputError(f"operator {operator!r}: the network now gives {now.output}, not {seen.output}")
 
 
-def _usual(model: nn.Module) -> Iterator[tuple[int, int, int]]:
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-    return ((channels, side, side) for side in SIDES)
+def _compare(name: str, old: Sequence[LayerCall], new: Sequence[LayerCall], operator: str) -> None:
+    """Equal inputs give equal outputs; where no input is equal, because it depends on data, all but sizes is equal."""
+    before, after = ({call.input: call.output for call in calls} for calls in (old, new))
+    pairs = [(before[shape], after[shape]) for shape in before if shape in after]
+    for expected, found in pairs or [(_without_sizes(old[0].output), _without_sizes(new[0].output))]:
+        if expected != found:
+            raise InputError(f"operator {operator!r} in place of {name!r} gives {found}, not {expected}")
 
 
-def _run(model: nn.Module, layers: Sequence[str], input_shape: tuple[int, int, int]) -> Shapes:
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    dummy = torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype)
-    seen: dict[str, list[Call]] = {}
+def _without_sizes(shape: Shape) -> Shape:
+    return (len(shape), *shape[-3:-2])
+
+
+def _wanted(model: nn.Module, layers: Sequence[str], call: Call, argument: str) -> Shapes:
+    try:
+        return _run(model, layers, call)
+    except Exception as error:  # whatever a network raises
+        raise InputError(f"{argument}: {type(model).__name__} fails on {call}: {one_line(error)}") from error
+
+
+def _run(model: nn.Module, layers: Sequence[str], call: Call) -> Shapes:
+    seen: dict[str, list[LayerCall]] = {}
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(model))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        running = stack.enter_context(trial.undisturbed(model))
         for name in layers:
 
             def note(_module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
                 given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-                seen.setdefault(name, []).append(Call(_tensor_shape(given), _tensor_shape(output)))
+                seen.setdefault(name, []).append(LayerCall(_shape(given), _shape(output)))
 
-            stack.callback(model.get_submodule(name).register_forward_hook(note, with_kwargs=True).remove)
-        output = model(dummy)
-    return Shapes(input_shape, _shape(output), seen)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+            stack.callback(running.get_submodule(name).register_forward_hook(note, with_kwargs=True).remove)
+        output = call(running)
+    return Shapes(call, _structure(output), seen)
 
 
-def _tensor_shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Any) -> Shape:
     return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
-def _shape(output: Any) -> Any:
+def _structure(output: Any) -> Any:
+    """Types, keys and dimensions; of a list, whose length may depend on the data, the kinds of its items."""
     if isinstance(output, Tensor):
-        return tuple(output.shape)
-    if isinstance(output, dict):
-        return {key: _shape(value) for key, value in output.items()}
-    if isinstance(output, (tuple, list)):
-        return [_shape(value) for value in output]
+        return f"{output.dim()}-d tensor"
+    if isinstance(output, Mapping):
+        return {key: _structure(value) for key, value in output.items()}
+    if isinstance(output, tuple):
+        return tuple(_structure(value) for value in output)
+    if isinstance(output, list):
+        return sorted({repr(_structure(value)) for value in output})
     return type(output).__name__

@@ -309,7 +309,7 @@ def test_quantised_convolutions_are_refused_by_name():
             r"^operator 'condconv' has no argument 'regions', allowed are experts",
         ),
         ({"stride": 2}, r"^operator argument 'stride' comes from the convolution"),
-        ({"input_shape": (4, 9, 9)}, r"^input_shape: Small can't run on \(4, 9, 9\)"),
+        ({"input_shape": (4, 9, 9)}, r"^input_shape: Small fails on an input of shape \(1, 4, 9, 9\)"),
         ({"input_shape": (9, 9)}, r"^input_shape: got \(9, 9\)"),
         ({"where": "nothing"}, r"^where: no convolution matches 'nothing'. Candidates: stem, a, down"),
     ],
