@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drbench import paths
 from drbench.errors import InputError, NothingError
 from drbench.opbench.files import import_file
 
@@ -27,8 +27,8 @@ def take(source: str, store: Store) -> Iterator[Merged]:
     from drbench_db import Store
     from drbench_db.exchange import Merged
 
-    if "://" not in source and not is_database(Path(source)):
-        found = import_file(Path(source), store)
+    if "://" not in source and not is_database(source):
+        found = import_file(paths.expanded(source, "import"), store)
         added, known = (0, found.records) if found.known else (found.records, 0)
         yield Merged(found.run.id, found.run.status, added, known)
         return
@@ -62,10 +62,11 @@ def merge(source: Store, run_ids: Sequence[str], target: Store) -> Iterator[Merg
         raise InputError(f"of {source.name}, {len(refused)} of {len(run_ids)} runs were refused: {'; '.join(refused)}")
 
 
-def is_database(path: Path) -> bool:
-    """Whether a file begins as SQLite's do. InputError where it cannot be read."""
+def is_database(source: str | Path) -> bool:
+    """Whether a file begins as SQLite's do. InputError where it cannot be read, or is no regular file."""
+    path = paths.regular(source, "import")
     try:
-        with open(os.path.expanduser(path), "rb") as file:
+        with path.open("rb") as file:
             return file.read(len(_SQLITE)) == _SQLITE
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"import: got {paths.shown(path)}: {error.strerror or error}; expected a file") from error

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from drbench import toml_text
+from drbench import paths, toml_text
 from drbench.errors import InputError, unknown
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, load, source_hashes
@@ -53,7 +53,7 @@ def read_text(name_or_path: str) -> str:
     path = Path(name_or_path)
     try:
         if name_or_path.endswith(".toml") or len(path.parts) > 1:
-            return path.read_text(encoding="utf-8")
+            return paths.regular(path, "suite file").read_text(encoding="utf-8")
         if name_or_path in shipped():
             return resources.files("drbench_suites").joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

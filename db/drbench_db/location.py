@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
+from drbench import paths
 from drbench.errors import InputError, without_password
 from drbench_db.failures import translated
 
@@ -36,7 +38,7 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
     """$DRBENCH_DB or ./drbench.db where nothing is given; a path; or an SQLAlchemy URL. InputError for a bad URL."""
     given = os.fspath(url_or_path) if url_or_path is not None else os.environ.get("DRBENCH_DB") or DEFAULT
     if "://" not in given:
-        return Location(given, Path(given).expanduser())
+        return Location(given, paths.expanded(given, "database"))
     try:
         url = make_url(given)
         kind, _, driver = url.drivername.partition("+")
@@ -47,7 +49,7 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
             raise InputError(f"database {given!r} would be gone at the end; name a file, such as sqlite:///{DEFAULT}")
-        return Location(url.database, Path(url.database))
+        return Location(url.database, paths.expanded(url.database, "database"))
     shown = without_password(url.render_as_string(hide_password=True))
     if kind not in ("postgresql", "postgres"):
         raise InputError(f"database {shown!r}: {kind!r} is not known; use a path or postgresql://user@host/name")
@@ -166,25 +168,41 @@ def is_network(path: Path) -> bool:
 
 
 def _check_file(path: Path, shown: str, *, write: bool) -> None:
-    """InputError that says what is wrong with a file that is to be read or written as a database."""
-    if not path.parent.is_dir():
+    """InputError that says what is wrong with a file that is to be read or written as a database.
+
+    Only regular files are opened: a FIFO or a device could keep whoever opens it for ever. The same goes for the files
+    that SQLite opens beside it.
+    """
+    found = paths.status(path, "database")
+    if found is None and not paths.is_directory(path.parent, "database"):
         raise InputError(f"database {shown}: there is no directory {path.parent}; make it or name another with --db")
-    if path.is_dir():
-        raise InputError(f"database {shown} is a directory; name a file in it, such as {path / DEFAULT}")
-    if path.exists():
-        try:
-            with path.open("rb") as file:
-                head = file.read(len(_MAGIC))
-        except OSError as error:
-            raise InputError(f"database {shown} cannot be read: {error.strerror}") from error
-        if head != _MAGIC and (head or not write):
-            what = "a file of another kind" if head else "empty"
-            raise InputError(f"database {shown} is {what}, not an SQLite database; name another file with --db")
-    elif not write:
+    if found is None and not write:
         raise InputError(f"there is no database {shown}; `drbench run suite smoke` makes one, --db names another")
+    if found is not None:
+        if stat.S_ISDIR(found.st_mode):
+            raise InputError(f"database {shown} is a directory; name a file in it, such as {path / DEFAULT}")
+        paths.check_regular(found, path, "database")
+        for suffix in ("-wal", "-shm", "-journal"):
+            beside = path.with_name(path.name + suffix)
+            other = paths.status(beside, "database")
+            if other is not None:
+                paths.check_regular(other, beside, "database")
+        _check_head(path, shown, write=write)
     if write:
-        for place in (path.parent, path) if path.exists() else (path.parent,):
+        for place in (path.parent, path) if found is not None else (path.parent,):
             _writable(place, shown)
+
+
+def _check_head(path: Path, shown: str, *, write: bool) -> None:
+    """InputError for a file that does not begin as SQLite's do; an empty one is made a database by a writer."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except OSError as error:
+        raise InputError(f"database {shown} cannot be read: {error.strerror}") from error
+    if head != _MAGIC and (head or not write):
+        what = "a file of another kind" if head else "empty"
+        raise InputError(f"database {shown} is {what}, not an SQLite database; name another file with --db")
 
 
 def _writable(path: Path, shown: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from drbench import paths
 from drbench.check.facts import METRICS, Facts, VariantFacts
 from drbench.errors import FailedError, InputError
 from drbench.records import Run
@@ -67,10 +68,10 @@ def chosen(variant: str, only: Iterable[str]) -> bool:
 
 def read(path: Path) -> Baseline:
     """The baseline in a file. InputError in one line where it is missing, of another kind or edited wrongly."""
+    if not is_there(path):
+        raise InputError(f"there is no baseline {path}; `drbench baseline save` makes one from a run")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"there is no baseline {path}; `drbench baseline save` makes one from a run") from None
+        text = paths.regular(path, "baseline").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"baseline {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -88,8 +89,16 @@ def read(path: Path) -> Baseline:
         raise InputError(f"baseline {path}: {where}: {first['msg']}; save it anew or mend it by hand") from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything at the baseline's path. InputError where that cannot be told."""
+    return paths.status(paths.expanded(path, "baseline"), "baseline") is not None
+
+
 def write(baseline: Baseline, path: Path) -> None:
     """The file, whole or not at all."""
+    path = paths.expanded(path, "baseline")
+    if (found := paths.status(path, "baseline")) is not None:
+        paths.check_regular(found, path, "baseline")
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_text(dumps(baseline), encoding="utf-8", newline="\n")

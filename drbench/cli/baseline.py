@@ -55,7 +55,7 @@ def save(
         raise NothingError(
             f"run {of.id} has nothing to save of {' '.join(only or ['any variant'])}{failed and ': '}{failed}"
         )
-    before = files.read(baseline) if baseline.exists() else files.Baseline()
+    before = files.read(baseline) if files.is_there(baseline) else files.Baseline()
     files.write(files.saved(before, of, kept, wanted), baseline)
     for name, facts in found.items():
         for metric, why in facts.failed.items():

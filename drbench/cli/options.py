@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ def files(db: str | None) -> Path:
     from drbench_db.location import locate
 
     path = locate(db).path
-    return (path.parent if path else Path.cwd()).resolve() / "drbench-files"
+    return Path(os.path.realpath(path.parent if path else ".")) / "drbench-files"
 
 
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:

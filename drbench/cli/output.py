@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 
+from drbench import paths
 from drbench.errors import FailedError, InputError
 
 
@@ -22,9 +24,25 @@ def write(text: str, path: Path | None = None) -> None:
     if path is None:
         sys.stdout.write(text)
         return
+    path = target(path)
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"-o {str(path)!r} cannot be written: {error.strerror}") from error
     except OSError as error:
         raise FailedError(f"-o {str(path)!r} could not be written whole: {error.strerror}") from error
+
+
+def target(path: Path) -> Path:
+    """The path of a file that can be written, with `~` expanded.
+
+    InputError where it names no file, and for a FIFO that nobody reads: opening it would wait for ever.
+    """
+    path = paths.expanded(path, "-o")
+    found = paths.status(path, "-o")
+    if found is not None and stat.S_ISFIFO(found.st_mode):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            raise InputError(f"-o: got {paths.shown(path)}, a FIFO that nobody reads; expected a file") from error
+    return path

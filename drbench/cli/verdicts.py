@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drbench.cli.output import screen, write
+from drbench import paths
+from drbench.cli.output import screen, target, write
 from drbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def outputs(format: str | None, files: Iterable[Path]) -> dict[Path | None, str]
         fitting = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), None)
         if fitting is None:
             raise InputError(f"-o {str(path)!r}: the name should end in one of {', '.join(SUFFIXES)}")
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"-o {str(path)!r}: there is no directory {path.parent}")
-        found[path] = fitting
+        place = target(path)
+        if not paths.is_directory(place.absolute().parent, "-o"):
+            raise InputError(f"-o {str(path)!r}: there is no directory {place.parent}")
+        found[place] = fitting
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from drbench import paths
 from drbench.errors import InputError, unknown
 from drbench.names import HINT, is_import
 from drbench.records import DataSettings
@@ -63,12 +64,13 @@ def folder_root(root: str | None) -> Path:
     """The folder of an image folder data set. InputError unless it holds train/ and val/."""
     if root is None:
         raise InputError("data set 'imagefolder' needs --data-root DIR, a folder with train/CLASS/* and val/CLASS/*")
+    base = paths.expanded(root, "--data-root")
     for part in ("train", "val"):
-        if not (Path(root) / part).is_dir():
+        if not paths.is_directory(base / part, "--data-root"):
             raise InputError(
-                f"no image folder in {root}: expected {Path(root) / part}/CLASS/*.jpg (train/ and val/ side by side)"
+                f"no image folder in {base}: expected {base / part}/CLASS/*.jpg (train/ and val/ side by side)"
             )
-    return Path(root)
+    return base
 
 
 def folder_classes(folder: Path) -> tuple[str, ...]:

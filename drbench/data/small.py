@@ -20,6 +20,7 @@ from torch.nn import functional
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
+from drbench import paths
 from drbench.data.augment import ShiftFlip, check_augment
 from drbench.data.preprocess import describe, override
 from drbench.data.splits import Images, Splits, array_digest, hold_out
@@ -57,8 +58,9 @@ def _open(
     check_augment(augment)
     if root is None:
         raise InputError(f"data set {name!r} needs --data-root DIR: its files are expected in DIR/{folder}")
-    with _plainly(name, source, Path(root), folder):
-        if not download and not (Path(root) / folder).is_dir():
+    base = paths.expanded(root, "--data-root")
+    with _plainly(name, source, base, folder):
+        if not download and not paths.is_directory(base / folder, "--data-root"):
             raise RuntimeError("missing")
         train, test = (source(root, train=part, download=download) for part in (True, False))
     parts = [(_pixels(part), np.asarray(part.targets, dtype=np.int64)) for part in (train, test)]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from drbench import __version__, names, trust, variant_table
+from drbench import __version__, names, paths, trust, variant_table
 from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
@@ -87,9 +87,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
     InputError, in one line, for a file that is missing, truncated, none of ours, or newer than this drbench.
     """
-    target = Path(path)
-    if not target.is_file():
-        raise InputError(f"weights: no file {str(target)!r}")
+    target = paths.regular(path, "weights")
     try:
         with safe_open(target, framework="pt") as opened:
             metadata = opened.metadata() or {}

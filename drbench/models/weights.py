@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from drbench import paths
 from drbench.errors import InputError
 from drbench.models.foreign import one_line
 
@@ -37,8 +38,7 @@ def load_into(model: nn.Module, weights: str | Path | Mapping[str, torch.Tensor]
 
 def read(path: Path, *, safetensors: bool = False) -> Mapping[str, torch.Tensor]:
     """The state dict in a file; `safetensors` whatever it is called. InputError, in one line, if there is none."""
-    if not path.is_file():
-        raise InputError(f"weights: no file {str(path)!r}")
+    path = paths.regular(path, "weights")
     try:
         if safetensors or path.suffix == ".safetensors":
             return load_file(path)

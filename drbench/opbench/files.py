@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drbench import toml_text
+from drbench import paths, toml_text
 from drbench.errors import InputError
 from drbench.opbench.convert import records
 from drbench.records import OPS, Code, Machine, Record, Run
@@ -36,9 +36,9 @@ def import_file(path: Path, store: Store) -> Imported:
     InputError: no such file, not one of this benchmark, of a newer version, or not whole.
     """
     try:
-        content = path.read_bytes()
+        content = paths.regular(path, "import").read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+        raise InputError(f"import: got {paths.shown(path)}: {error.strerror or error}; expected a file") from error
     document = _document(path, content)
     try:
         run, found = _run(document, content), _records(document)

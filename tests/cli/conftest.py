@@ -11,8 +11,9 @@ import pytest
 
 from drbench.cli import main
 from tests.books import book
+from tests.report.conftest import filled, path, store
 
-__all__ = ["book", "drbench", "process", "smoke"]
+__all__ = ["book", "drbench", "filled", "path", "process", "smoke", "store"]
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
 

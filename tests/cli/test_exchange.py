@@ -102,8 +102,8 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
     ("arguments", "code", "says"),
     [
         (["import"], 2, "Missing argument"),
-        (["import", "missing.db"], 2, "missing.db: No such file"),
-        (["import", "."], 2, "Is a directory"),
+        (["import", "missing.db"], 2, "got 'missing.db'; expected a file. No such file"),
+        (["import", "."], 2, "got '.', a directory; expected a file"),
         (["import", "empty"], 2, "is no JSON, and no database of drbench"),
         (["import", "theirs.db"], 2, "has not the tables of drbench"),
         (["import", "none.db"], 3, "none.db holds no runs"),

@@ -103,7 +103,7 @@ def test_weights_that_do_not_fit_or_can_not_be_read_are_refused(tmp_path):
         InputError, match=r"^weights don't fit .*: fc.weight is \(7, 1024\) instead of \(6, 1024\), fc.bias"
     ):
         create_model("shufflenet_v2_x0_5", weights=state, **SMALL)
-    with pytest.raises(InputError, match=r"^weights: no file 'nowhere.pt'"):
+    with pytest.raises(InputError, match=r"^weights: got 'nowhere.pt'; expected a file"):
         create_model("shufflenet_v2_x0_5", weights="nowhere.pt", **SMALL)
     for name in ("text.pt", "text.safetensors"):
         (tmp_path / name).write_text("no weights")
