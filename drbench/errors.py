@@ -5,7 +5,6 @@ A message is one line: what came, what is allowed, what to do.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -47,13 +46,3 @@ def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     guess = f"did you mean {near[0]!r}? " if near else ""
     tail = f". {hint}" if hint else ""
     return InputError(f"unknown {kind} {str(name)!r}: {guess}Known: {', '.join(names) or 'none'}{tail}")
-
-
-def without_password(text: str) -> str:
-    """A text with the passwords of the URLs in it replaced, wherever a URL may hold one.
-
-    >>> without_password("--db postgresql://me:secret@host/name?sslpassword=x&a=b")
-    '--db postgresql://me:***@host/name?sslpassword=***&a=b'
-    """
-    text = re.sub(r"(\w://[^\s:/@]*):[^\s]*@", r"\1:***@", text)
-    return re.sub(r"([?&]\w*password=)[^\s&]*", r"\1***", text)

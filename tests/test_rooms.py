@@ -17,10 +17,13 @@ BASE = {
     "drbench.bounds",
     "drbench.errors",
     "drbench.names",
+    "drbench.passwords",
     "drbench.paths",
     "drbench.published",
     "drbench.records",
     "drbench.statistics",
+    "drbench.streams",
+    "drbench.text",
 }
 
 # room -> what it may import beside itself, the base rooms and the standard library
@@ -30,6 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.trust": set(),
     "drbench.variant_table": {"pydantic"},
     "drbench.errors": set(),
+    "drbench.passwords": set(),
+    "drbench.streams": set(),
+    "drbench.text": set(),
     "drbench.names": set(),
     "drbench.paths": set(),
     "drbench.statistics": {"numpy"},

@@ -13,11 +13,12 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
-from drbench import paths
-from drbench.errors import InputError, without_password
+from drbench import passwords, paths
+from drbench.errors import InputError
 from drbench_db.failures import translated
 
 DEFAULT = "drbench.db"
+_EXAMPLE = "postgresql://user@host/name"
 _MAGIC = b"SQLite format 3\0"
 _WAL_FORMAT = 2  # byte 18 of the header
 _WRITERS = 0x6472_6265_6E63_68  # "drbench": the advisory lock on a server for which writers take turns
@@ -37,22 +38,25 @@ class Location:
 def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
     """$DRBENCH_DB or ./drbench.db where nothing is given; a path; or an SQLAlchemy URL. InputError for a bad URL."""
     given = os.fspath(url_or_path) if url_or_path is not None else os.environ.get("DRBENCH_DB") or DEFAULT
+    masked = passwords.of_database(given)
     if "://" not in given:
+        if passwords.is_url(given):
+            raise InputError(f"database {masked!r}: expected a path (./NAME for such a file) or {_EXAMPLE}")
         return Location(given, paths.expanded(given, "database"))
     try:
         url = make_url(given)
         kind, _, driver = url.drivername.partition("+")
     except (exc.ArgumentError, ValueError):
-        raise InputError(
-            f"database URL {without_password(given)!r} cannot be read; use a path or postgresql://user@host/name"
-        ) from None
+        raise InputError(f"database URL {masked!r} cannot be read; use a path or {_EXAMPLE}") from None
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
-            raise InputError(f"database {given!r} would be gone at the end; name a file, such as sqlite:///{DEFAULT}")
+            raise InputError(f"database {masked!r} would be gone at the end; name a file, such as sqlite:///{DEFAULT}")
         return Location(url.database, paths.expanded(url.database, "database"))
-    shown = without_password(url.render_as_string(hide_password=True))
     if kind not in ("postgresql", "postgres"):
-        raise InputError(f"database {shown!r}: {kind!r} is not known; use a path or postgresql://user@host/name")
+        raise InputError(f"database {masked!r}: {kind!r} is not known; use a path or {_EXAMPLE}")
+    if "@" in (url.host or ""):  # a driver's message would show what it takes for the host
+        raise InputError(f"database URL {masked!r} has several '@'; write one in a password as %40")
+    shown = passwords.of_database(url.render_as_string(hide_password=True))
     known = [driver] if driver else [name for name in _DRIVERS if find_spec(name)] or ["psycopg"]
     return Location(shown, url=url.set(drivername=f"postgresql+{known[0]}"))
 
@@ -94,15 +98,22 @@ def connect(location: Location, *, write: bool) -> Opened:
         with translated(location.shown):
             connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.text_factory = _text  # one name that is not UTF-8 would make all of a database unreadable
             return connection
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=QueuePool if write else NullPool)
     return Opened(_taking_turns(engine, write=write), write, immutable)
 
 
+def _text(stored: bytes) -> str:
+    """A text as it is stored; bytes that are not UTF-8 as lone surrogates, which nothing takes for text of ours."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
 def copy_of(location: Location) -> Opened:
     """An SQLite database copied into memory, to be written at will: an older one is upgraded there to be read."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    memory.text_factory = _text
     with translated(location.shown):
         source = connect(location, write=False).engine.raw_connection()
         try:

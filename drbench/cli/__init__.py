@@ -14,26 +14,35 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drbench.errors import FAILED, INTERNAL, INTERRUPTED, USAGE, DrbenchError, without_password
+from drbench import passwords, streams
+from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
+from drbench.text import printable
+
+LONGEST = 20_000
+"""Characters of a message that are looked at; fewer are shown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code (see docs/architecture.md) is what comes back."""
+    with streams.guarded() as (stdout, _):
+        code = _run(argv)
+        stdout.flush()
+        if stdout.failed is not None and not isinstance(stdout.failed, BrokenPipeError):
+            lost = complain(f"stdout could not be written: {stdout.failed.strerror}", FAILED)
+            code = lost if code in (DONE, REGRESSION, NOTHING, UNRESOLVED) else code
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from drbench.cli.app import app
 
     try:
         code = app(args=None if argv is None else list(argv), prog_name="drbench", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
     except DrbenchError as error:
         return complain(str(error), error.exit_code)
-    except (BrokenPipeError, SystemExit) as error:  # `drbench report | head`: whoever read has had enough
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-        return 0
     except Exception as error:
         if type(error).__name__ == "Abort":  # Ctrl-C as typer passes it on
             return complain("interrupted", INTERRUPTED)
@@ -48,16 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the code to leave with."""
-    print(f"drbench: error: {without_password(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    shown = printable(" ".join(passwords.without_password(_hidden(message)[:LONGEST]).split()))
+    print(f"drbench: error: {shown}", file=sys.stderr, flush=True)
     return code
+
+
+def _hidden(text: str) -> str:
+    """A text without the passwords that this command was given."""
+    return passwords.hidden(text, passwords.in_command(sys.argv[1:], [os.environ.get("DRBENCH_DB", "")]))
 
 
 def _report(error: Exception) -> str:
     """Write the traceback to a file; says where it is, or shows its last frame where no file can be written."""
     path = Path(f"drbench-error-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt")
     text = "".join(traceback.format_exception(error))
+    lines = [" ".join(passwords.masked_command(sys.argv)), "", *_hidden(text).split("\n")]
     try:
-        path.write_text(f"{without_password(' '.join(sys.argv))}\n\n{text}", encoding="utf-8")
+        path.write_text("\n".join(map(passwords.without_password, lines)), encoding="utf-8", errors="backslashreplace")
     except OSError:
         return f"no report could be written; it happened in {traceback.extract_tb(error.__traceback__)[-1]}"
     return f"please send {path}"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from drbench import passwords
 from drbench.cli import options as o
 from drbench.cli.import_ import line
-from drbench.errors import without_password
 
 
 def export(
@@ -28,4 +28,4 @@ def export(
     with Store.open(db) as store:
         for found in give(store, run or [], output):
             print(line(found.run_id, found.status, found.added, found.known), flush=True)
-    print(f"read it with: drbench import {without_password(output)}")
+    print(f"read it with: drbench import {passwords.of_database(output)}")

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from drbench import overrides
-from drbench.errors import InputError, without_password
+from drbench import overrides, passwords
+from drbench.errors import InputError
 
 Trust = Annotated[
     list[str] | None,
@@ -63,12 +63,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its c
 
 def db_option(db: str | None) -> str:
     """The words --db DB after a space, for the command that comes next; nothing where none was given."""
-    return f" --db {without_password(db)}" if db else ""
+    return f" --db {shlex.quote(passwords.of_database(db))}" if db else ""
 
 
 def command_line() -> str:
-    """The command that runs, as it is recorded."""
-    return without_password(shlex.join(["drbench", *sys.argv[1:]]))
+    """The command that runs, as it is recorded: without passwords, and in characters that a database takes."""
+    words = ["drbench", *passwords.masked_command(sys.argv[1:])]
+    return shlex.join(words).encode("utf-8", "backslashreplace").decode()
 
 
 def files(db: str | None) -> Path:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from drbench_db import Store, location
 
-from drbench.errors import DrbenchError, FailedError, InputError, without_password
+from drbench.errors import DrbenchError, FailedError, InputError
+from drbench.passwords import without_password
 
 NOBODY = 65534
 
