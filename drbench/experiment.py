@@ -180,6 +180,8 @@ def _cost(job: Job) -> Record:
         Measurement("activations", found.activations, "elements", "lower"),
     ]
     notes = [f"not counted: {name}" for name in found.uncounted]
+    if found.data_dependent:
+        notes.append("the network looks at its data: other images may cost more or less")
     if variant.match is not None:
         notes.append(f"width {variant.width:g}, of equal {variant.match}")
     if found.madds is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +36,13 @@ class Call:
 
     def __call__(self, model: nn.Module) -> Any:
         """The output of the model; a forward that writes to its inputs writes to copies."""
-        args, kwargs = copy.deepcopy((self.args, dict(self.kwargs)))
-        return model(*args, **kwargs)
+        copied = self.changed(torch.clone)
+        return model(*copied.args, **copied.kwargs)
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """The same call with every tensor changed."""
+        args, kwargs = _changed((self.args, dict(self.kwargs)), change)
+        return Call(args, kwargs, self.shape)
 
     def __str__(self) -> str:
         """The shapes in words."""
@@ -64,7 +69,7 @@ def given(inputs: object) -> Call:
         call = Call(kwargs=inputs)
     else:
         call = Call(inputs if isinstance(inputs, tuple) else (inputs,))
-    if not any(True for _ in _tensors((call.args, call.kwargs))):
+    if next(tensors((call.args, call.kwargs)), None) is None:
         raise InputError(
             f"inputs: got {_in_words(inputs)}; expected a tensor, a tuple of arguments, a mapping of them by name, or "
             "a callable that makes one of these"
@@ -133,19 +138,41 @@ def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
     Within it holds: evaluation mode, no gradients, torch's random numbers from a seed, nothing compiled. Afterwards the
     modes, attributes, buffers and random numbers are as before.
     """
-    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
-        model = copy.deepcopy(model)
+    if any(is_lazy(tensor) for tensor in _held(model)):
+        model = copied(model)
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
     with (
         torch.random.fork_rng(sorted(devices)),
         torch.inference_mode(False),
         torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
+        _nothing_compiled(),
         _restored(model),
     ):
         torch.manual_seed(SEED)
         model.eval()
         yield model
+
+
+def copied(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
+    """A deep copy; `change` makes its parameters and buffers from the model's. Lazy ones stay as they are in both."""
+    memo: dict[int, Any] = {}
+    for tensor in _held(model):
+        if is_lazy(tensor):  # torch copies lazy parameters, but not lazy buffers
+            kind: Any = type(tensor)
+            memo[id(tensor)] = kind(tensor.requires_grad, tensor.device, tensor.dtype)
+        elif change is not None:
+            memo[id(tensor)] = change(tensor)
+    return copy.deepcopy(model, memo)
+
+
+def _held(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def _nothing_compiled() -> AbstractContextManager[object]:
+    """Compiled parts run as they were written. Loading the compiler takes seconds, so only where it is loaded."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @contextmanager
@@ -176,28 +203,25 @@ def _refill(container: Any, values: Any) -> None:
         container.update(values)
 
 
-def convert_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`value` with every tensor in it changed; tuples, lists and mappings are looked into."""
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in `value`; tuples, lists and mappings are looked into."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors(item)
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: convert_tensors(item, change) for key, item in value.items()}
+        return {key: _changed(item, change) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(convert_tensors(item, change) for item in value))
+        return type(value)(*(_changed(item, change) for item in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(convert_tensors(item, change) for item in value)
+        return type(value)(_changed(item, change) for item in value)
     return value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _in_words(value: Any) -> str:

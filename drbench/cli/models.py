@@ -127,6 +127,8 @@ def _print(variant: Variant, label: str, found: Cost) -> None:
     print(f"{'activations':>16}  {millions(found.activations):>10} M")
     for name in found.uncounted:
         print(f"not counted: {name}")
+    if found.data_dependent:
+        print("the network looks at its data: other images may cost more or less")
     for row in _beside(variant, found):
         figures = [
             f"{row[key]} M {word} ({100 * row[off]:+.1f}%)"

@@ -7,15 +7,16 @@ sample; no normalisation, activation, pooling or bias. A module with a method
 
 declares its own figure, for everything that runs inside it (DRConv2d: region_conv, guide, routing, mixing; one filter
 per position). All else is counted operation by operation, see `counter`. "Executed" multiply-adds are a second figure,
-never mixed with the first: what the operations that ran really do.
+never mixed with the first: what the operations that ran really do. Those include what runs once per call on weights
+alone (weights in a parametrization, embeddings of positions), which no sample adds to, so the convention leaves it out.
 """
 
 from __future__ import annotations
 
-import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -23,11 +24,15 @@ import drbench_kernels
 import torch
 from drbench_kernels.layer import expert_layer_madds
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.nn.utils.parametrize import ParametrizationList
 
+from drbench import trial
 from drbench.errors import InputError
 from drbench.measure.counter import Formula, OperationCounter
 from drbench.records import LayerCost
+from drbench.trial import Call
 
 LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 """Modules that may hold a weight of two dimensions without ever multiplying by a matrix."""
@@ -46,6 +51,7 @@ class Cost:
     layers: one row for each module that multiplies or holds parameters; every column sums to the total.
     uncounted: "module (why)" for what may have multiplied without being counted; then both figures are lower bounds.
     undeclared: names of replaced convolutions whose operator has no `cost`.
+    data_dependent: whether the network looks at its data, so that other images may cost more or less.
     """
 
     madds: int | None
@@ -56,33 +62,85 @@ class Cost:
     layers: tuple[LayerCost, ...]
     uncounted: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
+    data_dependent: bool = False
 
 
-def count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
-    """Cost of `model` in eval mode for one input of shape (C, H, W). The model is left as it was.
+def count(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, inputs: Any = None) -> Cost:
+    """Cost of `model` in eval mode. The model is left as it was.
 
     Runs a copy on fake tensors, which have shapes and no data, so that size costs nothing and no kernel is compiled; a
-    model that looks at its data is run really, once. InputError when it fails on that shape, or declares nonsense.
+    model that looks at its data is run really, on the same random numbers each time.
+
+    Args:
+        model: the network.
+        input_shape: (C, H, W) of one image. Without it and `inputs`: what the network's own configuration says.
+        inputs: what to call the model with in its place (see `trial.given`): the cost is that of this one call.
+
+    Raises:
+        InputError: when the model fails on these inputs, or declares nonsense.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped: layers have their own names there
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise InputError(f"input shape {tuple(input_shape)} must be three positive numbers: channels, height, width")
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: got a {type(model).__name__}; expected a torch.nn.Module")
+    model = _unwrapped(model)
+    what = _what(model, input_shape, inputs)
+    data_dependent = False
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-            return _count(_without_data(model, fake), input_shape)
+        with _without_log():
+            fake = FakeTensorMode(allow_non_fake_inputs=True)
+            with fake:  # an image of any size costs nothing there
+                call = what.changed(fake.from_tensor) if isinstance(what, Call) else trial.image(model, what)
+            return _count(trial.copied(model, fake.from_tensor), call, fake)
     except InputError:
         raise
-    except Exception:  # data-dependent Python, no fake implementation, not copyable: all mended by running it really
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        data_dependent = True
+    except Exception:  # no fake implementation, not copyable, ...: all mended by running it really
         pass
     try:
-        return _count(model, input_shape)
+        call = what.changed(torch.clone) if isinstance(what, Call) else trial.image(model, what)
+        return replace(_count(model, call), data_dependent=data_dependent)
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"{type(model).__name__} fails on an input of shape {(1, *input_shape)}: {type(error).__name__}: {reason}"
-        ) from error
+        on = what if isinstance(what, Call) else f"an input of shape {(1, *what)}"
+        raise InputError(f"{type(model).__name__} fails on {on}: {type(error).__name__}: {reason}") from error
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Without what torch.compile or data parallelism put around it: layers have their own names there."""
+    while (inner := getattr(model, "_orig_mod", None)) is not None or (
+        isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        and (inner := model.module) is not None
+    ):
+        model = inner
+    return model
+
+
+def _what(model: nn.Module, input_shape: object, inputs: object) -> Call | tuple[int, ...]:
+    """What to run: the caller's inputs, or an image of this shape."""
+    if inputs is not None and input_shape is not None:
+        raise InputError("inputs: got both inputs and input_shape; expected one of them")
+    if inputs is not None:
+        return trial.given(inputs)
+    if input_shape is not None:
+        return trial.image_shape(input_shape)
+    if own := trial.own_shapes(model):
+        return own[0]
+    raise InputError(
+        f"input_shape: {type(model).__name__} names no size of its own; give (channels, height, width), or inputs="
+    )
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Without torch's own report of an operation that fails on fake tensors: it is tried again really."""
+    log = logging.getLogger(fake_tensor.__name__)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _executed_formulas() -> dict[Any, Formula]:
@@ -107,40 +165,46 @@ def _executed_formulas() -> dict[Any, Formula]:
     }
 
 
-def _without_data(model: nn.Module, fake: FakeTensorMode) -> nn.Module:
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): fake.from_tensor(tensor) for tensor in tensors})
+def _count(model: nn.Module, call: Call, fake: FakeTensorMode | None = None) -> Cost:
+    """Of one call; the model is left as it was."""
+    with trial.undisturbed(model) as running, fake or nullcontext():
+        walk = _walked(running, call)
+        if any(walk.counter.fixed.values()):
+            _release(walk.counter, running, call)
+        return walk.cost()
 
 
-def _count(model: nn.Module, input_shape: tuple[int, int, int]) -> Cost:
+def _walked(model: nn.Module, call: Call) -> _Walk:
     walk = _Walk(model)
-    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    with _undisturbed(model, first.device), walk:
-        model(torch.rand(1, *input_shape, dtype=first.dtype, device=first.device))
-    return walk.cost()
+    walk.counter.follow(trial.tensors((call.args, call.kwargs)))
+    with _separate_operations(), walk:
+        model(*call.args, **call.kwargs)
+    return walk
+
+
+def _release(counter: OperationCounter, model: nn.Module, call: Call) -> None:
+    """Keep in `counter.fixed` what twice the samples do not add to; learned queries are repeated for each of them."""
+    samples = next((len(t) for t in trial.tensors((call.args, call.kwargs)) if t.dim()), 0)
+    try:
+        twice = _walked(model, call.changed(lambda t: torch.cat([t, t]) if t.dim() and len(t) == samples else t))
+    except Exception:  # not a batch in the first dimension: what depends on no input is fixed then
+        return
+    for owner, fixed in counter.fixed.items():
+        counter.fixed[owner] = min(fixed, max(0, 2 * fixed - twice.counter.fixed[owner]))
 
 
 @contextmanager
-def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode without gradients; modes, random numbers and torch's settings are as before afterwards."""
-    training = {module: module.training for module in model.modules()}
+def _separate_operations() -> Iterator[None]:
+    """No whole layer, recurrent or attention, runs as one operation that nobody has a formula for."""
     mkldnn: Any = torch.backends.mkldnn
     settings = mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
-    with (
-        torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []),
-        torch.inference_mode(False),
-        torch.no_grad(),
-    ):
-        try:
-            model.eval()
-            mkldnn.enabled = False  # both would run a whole layer, recurrent or attention, as one
-            torch.backends.mha.set_fastpath_enabled(False)  # operation that nobody has a formula for
-            yield
-        finally:
-            mkldnn.enabled = settings[0]
-            torch.backends.mha.set_fastpath_enabled(settings[1])
-            for module, mode in training.items():
-                module.training = mode
+    try:
+        mkldnn.enabled = False
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        mkldnn.enabled = settings[0]
+        torch.backends.mha.set_fastpath_enabled(settings[1])
 
 
 class _Walk:
@@ -161,6 +225,8 @@ class _Walk:
 
     def __enter__(self) -> None:
         for module in self.modules:
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks: its operations are its parent's
+                continue
             before = module.register_forward_pre_hook(self._enter, with_kwargs=True)
             after = module.register_forward_hook(self._leave, always_call=True)
             self.cleanup.callback(before.remove)
@@ -220,7 +286,9 @@ class _Walk:
             if not executed and not params and name not in closed:
                 continue
             declared = self.parts.get(name, {})
-            madds = sum(declared.values()) if name in self.parts else self.counter.madds.get(name, 0)
+            madds = (
+                sum(declared.values()) if name in self.parts else self.counter.madds[name] - self.counter.fixed[name]
+            )
             yield LayerCost(
                 name=name,
                 kind=type(module).__name__,
@@ -250,6 +318,8 @@ class _Walk:
         for module, name in self._open_modules():
             idle = name in self.shapes and not any(_inside(owner, name) for owner in owners)
             weights = [p for p in module.parameters(recurse=False) if sum(size > 1 for size in p.shape) > 1]
+            if isinstance(module, ParametrizationList):  # its weights are multiplied in the layer that it belongs to
+                continue
             if idle and weights and name not in self.parts and not isinstance(module, LOOKUPS_AND_NORMS):
                 yield f"{name or 'the network'} ({type(module).__name__} with weights, no counted operation)"
 

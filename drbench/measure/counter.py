@@ -7,19 +7,25 @@ ptflops takes a formula per torch operation and sees every operation as it is di
 - Every further operation for which torch knows a FLOP count (`torch.utils.flop_counter.register_flop_formula`, two per
   multiply-add): attention, baddbmm, our region convolutions, and whatever a user registered.
 - To which module an operation belongs, and which operations have no formula though they may well multiply.
+- Which operations depend on the network's inputs. Those that do not (weights that are computed from other weights) run
+  once per call, however many samples there are.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from ptflops.aten_engine import FlopCounterMode
 from ptflops.aten_ops import ATEN_OPS_MAPPING, conv_flop_count, matmul_flop
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import flop_registry
+
+from drbench.trial import tensors
 
 aten = torch.ops.aten
 Formula = Callable[[Sequence[Any], Sequence[Any]], int]
@@ -35,6 +41,9 @@ MAY_MULTIPLY = re.compile(
 
 HARMLESS = re.compile(r"upsample|grid_sampler|linear_combination|prepack|flatten_weight|reorder|convert|pack_")
 """Names that the pattern above takes in by mistake: interpolation and conversions of format."""
+
+WITHOUT_PRODUCTS = re.compile(r"^_*(nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool)(_|$)")
+"""torchvision's operations that select and interpolate."""
 
 WITHOUT_ARITHMETIC = {"prim", "prims", "profiler", "c10d", "_c10d_functional", "inductor"}
 
@@ -69,6 +78,7 @@ def formulas() -> dict[Any, Formula]:
         aten.mv: lambda inputs, outputs: inputs[0].numel(),
         aten.addmv: lambda inputs, outputs: inputs[1].numel(),
         aten.dot: lambda inputs, outputs: inputs[0].numel(),
+        aten.vdot: lambda inputs, outputs: inputs[0].numel(),
     }
 
 
@@ -76,6 +86,7 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
     """Counts what runs inside the `with`, under the name that `owner` holds at that moment.
 
     madds, executed: owner -> multiply-adds by the convention, and as the code path that ran does them.
+    fixed: owner -> those of `madds` that do not depend on the inputs (see `follow`): of weights and constants alone.
     elements: owner -> elements written by counted operations.
     unknown: (owner, operation) in order of appearance, of operations without a formula that may multiply.
     """
@@ -87,8 +98,14 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         self.executed_formulas = executed
         self.madds: dict[str, int] = defaultdict(int)
         self.executed: dict[str, int] = defaultdict(int)
+        self.fixed: dict[str, int] = defaultdict(int)
         self.elements: dict[str, int] = defaultdict(int)
         self.unknown: dict[tuple[str, str], None] = {}
+        self._dependent: set[StorageWeakRef] = set()
+
+    def follow(self, inputs: Iterable[Tensor]) -> None:
+        """Take these as the network's inputs: what is computed from them depends on them."""
+        self._dependent |= {storage for tensor in inputs if (storage := _storage(tensor)) is not None}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -100,25 +117,42 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         self.parents = [self.owner]
         before = self.flop_counts[self.owner][operation]
         out = super().__torch_dispatch__(func, types, args, kwargs)
+        storages = [_storage(tensor) for tensor in tensors((args, kwargs or {}))]
+        dependent = any(storage is None or storage in self._dependent for storage in storages)
+        if dependent:
+            self.follow(tensors(out))
+            if func._schema.is_mutable:
+                self.follow(tensors((args[:1], (kwargs or {}).get("out"))))
         if operation in self.all_ops:
             outputs = out if isinstance(out, tuple) else (out,)
             madds = self.flop_counts[self.owner][operation] - before
             exact = self.executed_formulas.get(operation)
             self.madds[self.owner] += madds
             self.executed[self.owner] += exact(args, outputs) if exact else madds
+            self.fixed[self.owner] += 0 if dependent else madds
             self.elements[self.owner] += int(outputs[0].numel())
         elif _may_multiply(operation):
             self.unknown[self.owner, str(operation)] = None
         return out
 
 
+def _storage(tensor: Tensor) -> StorageWeakRef | None:
+    """What views of one tensor share; None where there is no such thing, as in a sparse tensor."""
+    try:
+        return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
 def _decomposes(func: Any) -> bool:
     """Whether `func` is made of other operations, as torch.matmul and einsum are; seen when tensors are inference's."""
-    return bool(func._can_decompose())
+    return func.namespace not in WITHOUT_ARITHMETIC and bool(func._can_decompose())
 
 
 def _may_multiply(operation: Any) -> bool:
     namespace, _, name = str(operation).partition(".")
+    if namespace == "torchvision":
+        return not WITHOUT_PRODUCTS.search(name)
     if namespace != "aten":
         return namespace not in WITHOUT_ARITHMETIC
     return bool(MAY_MULTIPLY.search(name)) and not HARMLESS.search(name)
