@@ -43,11 +43,11 @@ DEPTH = 16
 """Levels of nested lists and tables."""
 ITEMS = 100_000
 """Values in all nested lists and tables together."""
-FILE_BYTES = 4 * 2**20
+FILE_CHARACTERS = 2**20
 """Of a suite's TOML."""
-VARIANTS = 20_000
+VARIANTS = 10_000
 """Networks of a suite."""
-WORK = 1_000_000
+WORK = 200_000
 """Pieces of work of a suite: networks times stages and seeds."""
 
 

@@ -79,9 +79,9 @@ def labels(variants: Sequence[Variant], given: Sequence[str | None] | None = Non
         if variant.match is None:
             groups.setdefault((variant.architecture, short[variant_hash(variant)]), []).append(variant)
     full = {
-        variant_hash(variant): f"{text} {_difference(variant, group)}".strip()
+        variant_hash(variant): f"{text} {difference}".strip()
         for (_, text), group in groups.items()
-        for variant in group
+        for variant, difference in zip(group, _differences(group), strict=True)
     }
     for variant in variants:
         if variant.match is not None:
@@ -90,12 +90,20 @@ def labels(variants: Sequence[Variant], given: Sequence[str | None] | None = Non
     return tuple(full[variant_hash(variant)] for variant in variants)
 
 
-def _difference(variant: Variant, group: Sequence[Variant]) -> str:
-    """The arguments of `variant` in which its group is not of one mind: "experts=4 where=pointwise"."""
-    tables = [_arguments(other) for other in group]
-    mine = _arguments(variant)
-    differ = [key for key in sorted(mine) if len({canonical(table.get(key)) for table in tables}) > 1]
-    return " ".join(f"{key}={mine[key] if isinstance(mine[key], str) else canonical(mine[key])}" for key in differ)
+def _differences(group: Sequence[Variant]) -> list[str]:
+    """Of each variant, the arguments in which the group is not of one mind: "experts=4 where=pointwise"."""
+    tables = [_arguments(variant) for variant in group]
+    values: dict[str, set[str]] = {}
+    for key in {key for table in tables for key in table}:
+        values[key] = {canonical(table.get(key)) for table in tables}
+    return [
+        " ".join(
+            f"{key}={table[key] if isinstance(table[key], str) else canonical(table[key])}"
+            for key in sorted(table)
+            if len(values[key]) > 1
+        )
+        for table in tables
+    ]
 
 
 def _arguments(variant: Variant) -> dict[str, Any]:

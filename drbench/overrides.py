@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from drbench import bounds
 from drbench.errors import InputError
 from drbench.names import is_import
 from drbench.records import STAGES
@@ -68,7 +69,10 @@ def integers(option: str, text: str, least: int = 1) -> list[int]:
 
 def shape(option: str, text: str) -> list[int]:
     """Channels, height and width of "3,224,224"; a single number is the side of a square colour image."""
-    found = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
     found = [3, found[0], found[0]] if len(found) == 1 else found
     if len(found) != 3 or min(found) < 1:
         raise InputError(f"{option} {text!r}: channels,height,width are wanted, as in 3,224,224")
@@ -77,10 +81,13 @@ def shape(option: str, text: str) -> list[int]:
 
 def shard(option: str, text: str) -> list[int]:
     """Part and number of parts of "2/4"."""
-    part, _, of = text.partition("/")
-    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+    try:
+        part, of = map(int, text.split("/"))
+    except ValueError:
+        part, of = 0, 0
+    if not 1 <= part <= of:
         raise InputError(f"{option} {text!r}: part/parts is wanted, from 1/4 to 4/4 for four of them")
-    return [int(part), int(of)]
+    return [part, of]
 
 
 def choices(values: Iterable[str]) -> list[str]:
@@ -103,6 +110,10 @@ def settings(pairs: Iterable[str]) -> Document:
             table[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             table[key.strip()] = value.strip()
+        except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
+            raise InputError(f"--set {key}: the value is too large or nested too deeply") from None
+    if message := bounds.wrong(table):
+        raise InputError(f"--set: {message}")
     return table
 
 

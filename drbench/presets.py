@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from drbench import bounds
 from drbench.errors import InputError, unknown
 from drbench.records import TrainSettings
 
@@ -39,10 +39,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("fp32", "bf16", "fp16"),
 }
 
-# name -> (type, least, most, what is allowed); a bound written as None is open.
+# name -> (type, least, most, what is allowed)
 _RANGES: Mapping[str, tuple[type, float, float, str]] = {
-    "epochs": (int, 1, math.inf, "a whole number from 1 up"),
-    "batch_size": (int, 1, math.inf, "a whole number from 1 up"),
+    "epochs": (int, 1, bounds.EPOCHS, f"a whole number from 1 to {bounds.EPOCHS:,}"),
+    "batch_size": (int, 1, bounds.BATCH_SIZE, f"a whole number from 1 to {bounds.BATCH_SIZE:,}"),
     "learning_rate": (float, 1e-12, 1e6, "a number above 0"),
     "momentum": (float, 0, 1 - 1e-9, "at least 0 and below 1"),
     "weight_decay": (float, 0, 1e6, "0 or more"),
@@ -50,8 +50,8 @@ _RANGES: Mapping[str, tuple[type, float, float, str]] = {
     "label_smoothing": (float, 0, 1 - 1e-9, "at least 0 and below 1"),
     "ema_decay": (float, 1e-12, 1 - 1e-12, "above 0 and below 1, or left out"),
     "grad_clip": (float, 1e-12, 1e12, "above 0, or left out"),
-    "threads": (int, 1, 4096, "a whole number from 1 up, or left out"),
-    "loader_workers": (int, 0, 1024, "0 or more"),
+    "threads": (int, 1, bounds.THREADS, f"a whole number from 1 to {bounds.THREADS:,}, or left out"),
+    "loader_workers": (int, 0, bounds.WORKERS, f"a whole number from 0 to {bounds.WORKERS:,}"),
 }
 
 

@@ -7,6 +7,7 @@ overridden suite can be written back as TOML (`to_toml`), which is what a run st
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from drbench import paths, toml_text
+from drbench import bounds, paths, toml_text
 from drbench.errors import InputError, unknown
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, load, source_hashes
@@ -34,6 +35,10 @@ from drbench.suite_tables import (
     Table,
     TrainTable,
 )
+from drbench.variant_table import expected, short
+
+_STRINGS = re.compile(r"\"\"\"(?:\\.|[^\\])*?\"\"\"|\'\'\'.*?\'\'\'|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'", re.DOTALL)
+"""Of TOML, of all four kinds."""
 
 SMALL_INPUT = 64
 """Inputs with a shorter side than this get a stem without strides (stated in every variant's `stem_stride`)."""
@@ -65,16 +70,32 @@ def read_text(name_or_path: str) -> str:
 
 def parse(text: str, source: str) -> dict[str, Any]:
     """The tables of a suite's TOML text, not yet validated; `source` is what messages call it."""
+    if len(text) > bounds.FILE_CHARACTERS:
+        raise InputError(f"suite {source!r} has {len(text):,} characters; at most {bounds.FILE_CHARACTERS:,} are read")
+    too_deep = InputError(f"suite {source!r} is nested more than {bounds.DEPTH} levels deep")
+    if _longest_key(text) > bounds.DEPTH:  # tomllib needs memory in the square of a key's parts
+        raise too_deep
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise too_deep from None
+    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
         raise InputError(f"suite {source!r} is not valid TOML: {error}") from error
+
+
+def _longest_key(text: str) -> int:
+    """The number of dots in the dotted key of a TOML text that has the most."""
+    bare = _STRINGS.sub("", text)
+    parts = (part for line in bare.splitlines() for part in re.split(r"[=,{}\[\]]", line.partition("#")[0]))
+    return max(part.count(".") for part in (*parts, ""))
 
 
 def validate(document: Mapping[str, Any], source: str) -> Suite:
     """The Suite that `document` describes. InputError with the key's path where a key or a value is wrong."""
+    if message := bounds.wrong(document):
+        raise InputError(f"suite {source!r}: {message}")
     try:  # through JSON: strict mode then takes a list for a tuple, and still no text for a number
-        return Suite.model_validate_json(json.dumps(document, default=str))
+        return Suite.model_validate_json(json.dumps(document))
     except ValidationError as error:
         raise InputError(f"suite {source!r}: {_first(error)}") from error
 
@@ -111,6 +132,7 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
 
     A network that `match` widens still has width None: finding the width needs torch (see experiment.resolve).
     """
+    _count(suite)
     shape, classes = _input(suite)
     found: dict[str, tuple[tuple[Variant, str], ...]] = {}
     for operator in suite.operators:
@@ -141,6 +163,21 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
         named = labels(nets, [name for _, name in rows.values()])
         found[table.name] = (*found.get(table.name, ()), *zip(nets, named, strict=True))
     return found
+
+
+def _count(suite: Suite) -> None:
+    """InputError where the suite has more networks or work than is sensible: said before any of it is made."""
+    networks = int(suite.plain)
+    for table in suite.operators:
+        matched = suite.match if table.match is None else table.match
+        networks += len(table.regions or (None,)) * (1 + len(matched))
+    networks *= len(suite.architectures)
+    work = networks * (len(suite.stages) + (suite.seeds - 1) * ("train" in suite.stages))
+    for number, most, what in ((networks, bounds.VARIANTS, "networks"), (work, bounds.WORK, "pieces of work")):
+        if number > most:
+            raise InputError(
+                f"suite {suite.name!r} has {number:,} {what}; at most {most:,} are allowed: split it into several"
+            )
 
 
 def plan(suite: Suite) -> tuple[Experiment, ...]:
@@ -277,8 +314,7 @@ def _first(error: ValidationError) -> str:
             return f"{unknown(place, key, _keys(parents))}{more}"
         case "missing":
             return f"{where} is missing{more}"
-    message = one["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{where} should be {message}, not {one['input']!r}{more}"
+    return f"{where} should {expected(one['msg'])}, not {short(one['input'])}{more}"
 
 
 def _keys(parents: Sequence[int | str]) -> list[str]:

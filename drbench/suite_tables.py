@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from drbench import bounds
+from drbench.variant_table import Arguments, Classes, InputShape, Name, Side, Width
 
 Stage = Literal["cost", "memory", "latency", "train"]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, StringConstraints(max_length=bounds.TEXT)]
+BatchSize = Annotated[int, Field(gt=0, le=bounds.BATCH_SIZE)]
+Regions = Annotated[int, Field(gt=0, le=bounds.REGIONS)]
+Epochs = Annotated[int, Field(gt=0, le=bounds.EPOCHS)]
+Threads = Annotated[int, Field(gt=0, le=bounds.THREADS)]
+Runs = Annotated[int, Field(ge=0, le=bounds.RUNS)]
+Seconds = Annotated[float, Field(gt=0, le=bounds.SECONDS, allow_inf_nan=False)]
+Part = Annotated[int, Field(gt=0, le=bounds.SHARDS)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _listed(value: object) -> object:
@@ -34,66 +46,66 @@ class Table(BaseModel):
 class ArchitectureTable(Table):
     """One network: a registry name or package.module:callable, its width and further arguments."""
 
-    name: str
-    width: PositiveFloat | None = None
-    args: dict[str, Any] = {}
+    name: Name
+    width: Width | None = None
+    args: Arguments = {}
 
 
 class OperatorTable(Table):
     """What replaces which convolutions. `regions`: the short form of operator_args.regions, and what --regions sets."""
 
-    operator: str
-    regions: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
-    operator_args: dict[str, Any] = {}
-    where: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)] = ("last-pointwise",)
-    where_args: dict[str, Any] = {}
+    operator: Name
+    regions: Annotated[tuple[Regions, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    operator_args: Arguments = {}
+    where: Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)] = ("last-pointwise",)
+    where_args: Arguments = {}
     init: Literal["fresh", "preserve"] = "fresh"
-    label: str | None = None
+    label: Name | None = None
     match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] | None = None
 
 
 class DataTable(Table):
     """As records.DataSettings."""
 
-    name: str = "shapes"
+    name: Name = "shapes"
     root: str | None = None
     download: bool = False
     val_fraction: Fraction = 0.1
-    args: dict[str, Any] = {}
+    args: Arguments = {}
 
 
 class TrainTable(Table):
     """Any of records.TrainSettings but the preset, over the preset's values."""
 
-    epochs: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
+    epochs: Epochs | None = None
+    batch_size: BatchSize | None = None
     optimizer: Literal["sgd", "adamw"] | None = None
     learning_rate: PositiveFloat | None = None
     momentum: Fraction | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: NonNegativeFloat | None = None
     nesterov: bool | None = None
     schedule: Literal["cosine", "linear", "constant"] | None = None
-    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    warmup_epochs: NonNegativeFloat | None = None
     label_smoothing: Fraction | None = None
     ema_decay: Fraction | None = None
     grad_clip: PositiveFloat | None = None
     augment: str | None = None
     device: str | None = None
     precision: Literal["fp32", "bf16", "fp16"] | None = None
-    threads: PositiveInt | None = None
-    loader_workers: NonNegativeInt | None = None
+    threads: Threads | None = None
+    loader_workers: Annotated[int, Field(ge=0, le=bounds.WORKERS)] | None = None
 
 
 class LatencyTable(Table):
     """As records.LatencySettings."""
 
-    batch_sizes: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
-    workers: PositiveInt = 5
-    warmup_runs: NonNegativeInt = 5
-    min_runs: PositiveInt = 12
-    min_seconds: Annotated[float, Field(ge=0)] = 0.2
-    max_seconds: PositiveFloat = 20.0
-    threads: PositiveInt | None = None
+    batch_sizes: Annotated[tuple[BatchSize, ...], BeforeValidator(_listed), Field(min_length=1, max_length=100)] = (1,)
+    workers: Annotated[int, Field(gt=0, le=bounds.WORKERS)] = 5
+    warmup_runs: Runs = 5
+    min_runs: Annotated[Runs, Field(gt=0)] = 12
+    min_seconds: Annotated[float, Field(ge=0, le=bounds.SECONDS, allow_inf_nan=False)] = 0.2
+    max_seconds: Seconds = 20.0
+    threads: Threads | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"
     channels_last: bool = True
@@ -103,8 +115,8 @@ class LimitsTable(Table):
     """Of each worker process: wall time (none: as long as it takes), and memory of it and its children in GiB (none:
     nine tenths of what the machine has free)."""
 
-    timeout_seconds: PositiveFloat | None = None
-    memory_gib: PositiveFloat | None = None
+    timeout_seconds: Seconds | None = None
+    memory_gib: Annotated[float, Field(gt=0, le=bounds.MEMORY_GIB, allow_inf_nan=False)] | None = None
 
 
 Metric = Literal["costs", "latency", "memory", "top1"]
@@ -135,8 +147,8 @@ class CheckTable(Table):
 class Suite(Table):
     """A comparison: which networks, what is measured, on which data, how they are trained."""
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[^/\s]+$")]
-    description: str = ""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=r"^[^/\s\x00-\x1f\x7f]+$")]
+    description: Text = ""
     task: Literal["classify"] = "classify"
     stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = (
         "cost",
@@ -148,19 +160,19 @@ class Suite(Table):
     plain: bool = True
     operators: tuple[OperatorTable, ...] = ()
     match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] = ()
-    only: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    exclude: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    num_classes: PositiveInt | None = None
-    stem_stride: PositiveInt | None = None
+    only: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    exclude: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    input_shape: InputShape | None = None
+    num_classes: Classes | None = None
+    stem_stride: Side | None = None
     data: DataTable = DataTable()
     preset: str = "quick"
     train: TrainTable = TrainTable()
     latency: LatencyTable = LatencyTable()
     limits: LimitsTable = LimitsTable()
     check: CheckTable = CheckTable()
-    seeds: PositiveInt = 1
+    seeds: Annotated[int, Field(gt=0, le=bounds.SEEDS)] = 1
     eval_weights: str | None = None
-    trust: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
-    shard: tuple[PositiveInt, PositiveInt] | None = None
-    references: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("*",)
+    trust: Annotated[tuple[Name, ...], BeforeValidator(_listed)] | None = None
+    shard: tuple[Part, Part] | None = None
+    references: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ("*",)

@@ -33,9 +33,9 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Arguments = Annotated[dict[str, Any], AfterValidator(_bounded)]
-Classes = Annotated[int, Field(ge=1, le=bounds.CLASSES)]
-Channels = Annotated[int, Field(ge=1, le=bounds.CHANNELS)]
-Side = Annotated[int, Field(ge=1, le=bounds.SIDE)]
+Classes = Annotated[int, Field(gt=0, le=bounds.CLASSES)]
+Channels = Annotated[int, Field(gt=0, le=bounds.CHANNELS)]
+Side = Annotated[int, Field(gt=0, le=bounds.SIDE)]
 Width = Annotated[float, Field(gt=0, le=bounds.WIDTH, allow_inf_nan=False)]
 InputShape = Annotated[tuple[Channels, Side, Side], AfterValidator(_elements)]
 
@@ -70,7 +70,7 @@ def variant_of(table: object, source: str) -> Variant:
     of bounds, an unknown or missing field, nesting without end.
     """
     if not isinstance(table, dict):
-        raise InputError(f"{source}: variant: got {_short(table)}; expected a table of a network's fields")
+        raise InputError(f"{source}: variant: got {short(table)}; expected a table of a network's fields")
     if message := bounds.wrong(table):
         raise InputError(f"{source}: variant: {message}")
     try:
@@ -88,11 +88,20 @@ def _complaint(error: Any) -> str:
             return f"{where:.80}: no such field is known; allowed are {', '.join(_VariantTable.model_fields)}"
         case "missing":
             return f"{where} is missing"
-    message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{where:.80}: got {_short(error['input'])}; expected {message}"
+    return f"{where:.80}: got {short(error['input'])}; it should {expected(error['msg'])}"
 
 
-def _short(value: object) -> str:
+def expected(message: str) -> str:
+    """What pydantic says a value should do or be: the words after "should".
+
+    >>> expected("String should have at most 200 characters"), expected("Value error, a table")
+    ('have at most 200 characters', 'be a table')
+    """
+    _, should, words = message.partition(" should ")
+    return words if should else f"be {message.removeprefix('Value error, ')}"
+
+
+def short(value: object) -> str:
     """The value as Python writes it, in at most some 80 characters."""
     if isinstance(value, dict | list | tuple | str) and len(value) > 60:
         return f"a {type(value).__name__} of {len(value):,}"

@@ -134,9 +134,10 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.check.formats": {"rich", "drbench.check", "drbench.report"},
     "drbench.ci": {"drbench.check", "drbench.runner", "drbench.suite", "drbench.suite_tables", "drbench_db"},
     "drbench.overrides": set(),
-    "drbench.suite_tables": {"pydantic"},
+    "drbench.suite_tables": {"pydantic", "drbench.variant_table"},
     "drbench.suite": {
         "pydantic",
+        "drbench.variant_table",
         "drbench.suite_tables",
         "drbench_suites",
         "drbench.data.info",

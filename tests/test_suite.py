@@ -322,3 +322,99 @@ def test_memory_does_not_depend_on_how_long_is_timed() -> None:
     short, long = (made({"stages": ["memory"], "latency": {"batch_sizes": [1, 8], "min_runs": n}}) for n in (5, 50))
     assert suite.plan(short) == suite.plan(long)
     assert suite.plan(short)[0].latency == LatencySettings(batch_sizes=(8,))
+
+
+HUGE = 10**30
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            {"operators": [{"operator": "drconv", "regions": HUGE}]},
+            r"operators.0.regions should be a whole number of at",
+        ),
+        ({"operators": [{"operator": "drconv", "regions": 10**9}]}, r"less than or equal to 4096, not 1000000000"),
+        ({"operators": [{"operator": "drconv", "operator_args": {"regions": HUGE}}]}, r"at most 64 bits"),
+        ({"num_classes": 10**18}, r"num_classes should be less than or equal to 100000000"),
+        ({"input_shape": [3, 60_000, 60_000]}, r"input_shape should be an input of at most 2,147,483,648 elements"),
+        ({"latency": {"batch_sizes": [10**9]}}, r"latency.batch_sizes.0 should be less than or equal to 16777216"),
+        ({"latency": {"workers": 10**6}}, r"latency.workers should be less than"),
+        ({"latency": {"max_seconds": 1e300}}, r"latency.max_seconds should be less than"),
+        ({"train": {"epochs": 10**9}}, r"train.epochs should be less than"),
+        ({"train": {"batch_size": 10**9}}, r"train.batch_size should be less than"),
+        ({"train": {"weight_decay": float("nan")}}, r"train.weight_decay should be a finite number"),
+        ({"limits": {"memory_gib": 1e300}}, r"limits.memory_gib should be less than"),
+        ({"limits": {"timeout_seconds": 1e300}}, r"limits.timeout_seconds should be less than"),
+        ({"seeds": 10**9}, r"seeds should be less than or equal to 10000"),
+        ({"shard": [1, 10**9]}, r"shard.1 should be less than"),
+        ({"name": "a\0b"}, r"name should be text of at most"),
+        ({"name": "a\x1bb"}, r"name should"),
+        ({"name": "x" * 500}, r"name should have at most 200 characters, not a str of 500"),
+        ({"name": tomllib.loads("d = 1979-05-27")["d"]}, r"name should be text, a number, .* not a date"),
+        ({"description": "x" * 100_000}, r"description should be text of at most 10,000 characters"),
+        (
+            {"seeds": 10_000, "operators": [{"operator": "drconv", "regions": [*range(1, 30)]}]},
+            r"pieces of work; at most",
+        ),
+        ({"architectures": [f"a{n}" for n in range(6000)]}, r"has 12,000 networks; at most 10,000 are allowed"),
+    ],
+    ids=range(22),
+)
+def test_what_is_beyond_any_use_is_said_before_anything_is_made(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        suite.plan(made(document))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"name = {'[' * 900}{']' * 900}", r"nested more than 16 levels deep"),
+        (f"name = {'[' * 90_000}", r"nested more than 16 levels deep"),
+        (f"{'a.' * 100_000}a = 1", r"nested more than 16 levels deep"),
+        (f"b = {{ {'a.' * 100_000}a = 1 }}", r"nested more than 16 levels deep"),
+        (f"[{'a.' * 100_000}a]\nb = 1", r"nested more than 16 levels deep"),
+        (f"seeds = {'9' * 5_000}", r"is not valid TOML: .*digits"),
+        ("# " + "x" * (5 * 2**20), r"characters; at most 1,048,576 are read"),
+        ("a = 1\0", r"is not valid TOML"),
+    ],
+    ids=["lists", "unclosed lists", "dotted keys", "inline dotted keys", "dotted table", "digits", "size", "NUL"],
+)
+def test_a_text_that_would_exhaust_the_reader_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        suite.validate(suite.parse(text, "tiny"), "tiny")
+
+
+def test_dots_in_text_are_no_nesting() -> None:
+    dots = "a." * 50
+    lines = (f'"{dots}"', f"'{dots}'", f'"""{dots}\n{dots}"""', f"'''\n{dots}'''", f'"x" # {dots}')
+    for line in lines:
+        assert suite.parse(f"description = {line}", "tiny")["description"].rstrip("a.\n") in ("", "x")
+
+
+@pytest.mark.parametrize(
+    "pair", [f"regions={HUGE}", f"regions={'9' * 5_000}", f"a={'[' * 5_000}", "a=nan", "a=1979-05-27", f"{'k' * 300}=1"]
+)
+def test_a_set_value_beyond_any_use(pair: str) -> None:
+    with pytest.raises(InputError, match=r"^--set"):
+        overrides.settings([pair])
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5_000, "3,²,2", "", ",", "3,4", "0", "-1"])
+def test_a_shape_that_is_none(text: str) -> None:
+    with pytest.raises(InputError, match="channels,height,width"):
+        overrides.shape("--input", text)
+
+
+@pytest.mark.parametrize("text", ["²/4", f"1/{'9' * 5_000}", "1/2/3", "1", "/", "3/2", "0/2", ""])
+def test_a_shard_that_is_none(text: str) -> None:
+    with pytest.raises(InputError, match="part/parts"):
+        overrides.shard("--shard", text)
+
+
+def test_many_networks_of_one_label_are_named_in_reasonable_time() -> None:
+    found = made({"operators": [{"operator": "drconv", "where": f"layer{n}"} for n in range(3_000)]})
+    labels = [label for _, label in suite.variants(found)["shufflenet_v2_x0_5"]]
+    assert labels[1] == "drconv m=8 where=layer0"
+    assert len(set(labels)) == 3_001

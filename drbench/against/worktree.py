@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from drbench import bounds
 from drbench.errors import FailedError, InputError
 
 CACHES = {"DRBENCH_KERNELS_DIR": "kernels", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
@@ -40,6 +41,8 @@ def worktree(ref: str) -> Iterator[Worktree]:
 
     InputError where there is no repository or no such commit.
     """
+    if not ref or len(ref) > bounds.NAME or not ref.isprintable():
+        raise InputError(f"--against {ref!r:.60}: expected a commit, branch or tag of at most {bounds.NAME} characters")
     here = Path.cwd()
     if shutil.which("git") is None:
         raise InputError("--against needs git on the PATH")

@@ -78,6 +78,7 @@ def check(
         raise InputError("check what? drbench check SUITE runs and judges a suite, drbench check --run RUN a run")
     if baseline is not None and against is not None:
         raise InputError("--baseline FILE and --against REF: one of the two is what is compared with")
+    o.seconds("--max-time", max_time)
     shown = verdicts.outputs(format, output or ())
 
     def rules_of(table: CheckTable) -> Rules:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drbench.cli import options as o
-from drbench.errors import FAILED, INTERRUPTED, InputError
+from drbench.errors import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from drbench.noise import Floor
@@ -32,8 +32,7 @@ def noise(
     from drbench.noise import measure
     from drbench.suite import read_suite
 
-    if not max_time > 0:
-        raise InputError(f"--max-time {max_time:g}: a number of seconds above 0 is wanted")
+    o.seconds("--max-time", max_time)
     given = {"only": only, "batch_sizes": batch_sizes, "threads": threads, "device": device, "precision": precision}
     found = read_suite(suite, o.as_overrides(given))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drbench import overrides, passwords
+from drbench import bounds, overrides, passwords
 from drbench.errors import InputError
 
 Trust = Annotated[
@@ -80,6 +80,13 @@ def files(db: str | None) -> Path:
     return Path(os.path.realpath(path.parent if path else ".")) / "drbench-files"
 
 
+def seconds(option: str, value: float) -> float:
+    """The value, if it is a time that one can wait for. InputError otherwise."""
+    if not 0 < value <= bounds.SECONDS:
+        raise InputError(f"{option} {value:g}: expected seconds, above 0 up to {bounds.SECONDS:,.0f}")
+    return value
+
+
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     """The command line's words as values: lists, numbers, tables. InputError names the option that is wrong."""
     found = dict(given)
@@ -92,9 +99,12 @@ def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("stages", "match", "where"):
         if found.get(key):
             found[key] = overrides.choices(found[key])
-    for key in ("timeout", "memory_limit"):
-        if found.get(key) is not None and not 0 < found[key] < float("inf"):
-            raise InputError(f"--{key.replace('_', '-')} {found[key]:g} must be above 0")
+    if found.get("timeout") is not None:
+        seconds("--timeout", found["timeout"])
+    if found.get("memory_limit") is not None and not 0 < found["memory_limit"] <= bounds.MEMORY_GIB:
+        raise InputError(
+            f"--memory-limit {found['memory_limit']:g}: expected GiB, above 0 up to {bounds.MEMORY_GIB:,.0f}"
+        )
     if found.get("shard") is not None:
         found["shard"] = overrides.shard("--shard", found["shard"])
     if found.get("input") is not None:

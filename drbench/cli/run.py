@@ -216,9 +216,11 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
         run = store.run(run_id)
     document = parse(run.suite_text, run.id)
     if set(document) == {OPS}:
-        from drbench.opbench.run import resumed
+        from drbench.opbench.run import LAYER, resumed
 
-        _execute_ops(resumed(document[OPS]), db, resume=run)
+        settings = resumed(document[OPS])
+        trust.require((settings.layer,), {LAYER, *trusted}, f"run {run.id}", "--trust NAME")
+        _execute_ops(settings, db, resume=run)
         return
     suite = validate(document, run.id)
     if not trust.is_own(run, runner.folder(o.files(db), run)):

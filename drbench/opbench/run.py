@@ -12,6 +12,7 @@ from drbench_kernels.bench import facts, options, summary
 from drbench_kernels.bench.document import BenchError
 from drbench_kernels.bench.options import Settings
 from drbench_kernels.bench.runner import Bench, settings_as_before
+from drbench_kernels.bench.ways import LAYER
 
 from drbench.errors import InputError
 from drbench.measure.machine import code, machine
@@ -19,6 +20,8 @@ from drbench.opbench.convert import key, records, variant
 from drbench.opbench.files import suite_text
 from drbench.records import OPS, Event, Run
 from drbench.runner import Outcome, new_run_id, same_place
+
+__all__ = ["LAYER", "resumed", "run_ops", "settings"]
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -43,7 +46,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
 
 def resumed(table: Mapping[str, Any]) -> Settings:
-    """The settings of a run, from its suite's text."""
+    """The settings of a run, from its suite's text. InputError where they are not whole."""
     try:
         return Settings.of(table)
     except BenchError as error:

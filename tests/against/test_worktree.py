@@ -82,6 +82,14 @@ def test_no_such_commit(repository: Path, ref: str) -> None:
         pass
 
 
+@pytest.mark.parametrize("ref", ["", "a\0b", "x" * 100_000, "a\nb", "a\x1bb"])
+def test_what_no_commit_can_be_called(repository: Path, ref: str) -> None:
+    words = "expected a commit, branch or tag of at most 200 characters"
+    with pytest.raises(InputError, match=words) as caught, worktree(ref):
+        pass
+    assert len(str(caught.value)) < 250
+
+
 def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

@@ -21,8 +21,9 @@ from drbench_kernels.bench.__main__ import main as bench
 from drbench_kernels.bench.document import FORMAT, VERSION
 from drbench_kernels.bench.timing import ratio
 
+from drbench.measure.machine import machine
 from drbench.opbench import files
-from drbench.records import OPS
+from drbench.records import OPS, Code, Run
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 Command = Callable[..., Any]
@@ -277,6 +278,33 @@ def test_wrong_words_are_one_line(arguments: list[str], says: str, drbench: Comm
     assert found.err.count("\n") == 1
     assert says in found.err
     assert not Path("drbench.db").exists() or arguments[0] == "import"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"layer": "subprocess:getoutput"}, "names code to import: 'subprocess:getoutput'"),
+        ({"regions": "8"}, "regions is '8'"),
+        ({"batch_sizes": [10**12]}, "batch_sizes is"),
+        ({"threads": True}, "threads is True"),
+        ({"shapes": []}, "shapes is ()"),
+        ({"rounds": 0}, "rounds is 0"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_foreign_run_is_not_resumed_with_what_it_says(
+    change: dict[str, Any], says: str, measured: Path, drbench: Command
+) -> None:
+    document = json.loads(measured.read_text())
+    document["settings"].update(change)
+    run = Run(
+        "20261126-0500-ops-ab12", OPS, files.suite_text(document["settings"]), "", "now", machine(), Code("0.1.0")
+    )
+    with Store.open("drbench.db", write=True) as store:
+        store.begin_run(run)
+    found = drbench("run", "--resume", "latest")
+    assert (found.code, found.err.count("\n")) == (2, 1), found.err
+    assert says in found.err
 
 
 def test_going_on_measures_again_only_what_was_not_done(drbench: Command) -> None:

@@ -19,6 +19,17 @@ from drbench_kernels.bench.ways import LAYER, WAYS, Way, layer_way
 PASSES = ("forward", "forward+backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMATS = ("channels_last", "contiguous")
+MOST: Mapping[str, float] = {
+    "batch_sizes": 2**24,
+    "regions": 4096,
+    "experts": 4096,
+    "threads": 65_536,
+    "rounds": 10_000_000,
+    "max_seconds": 1e9,
+    "call_seconds": 1e9,
+    "memory_gib": 2.0**20,
+}
+"""Upper bounds that no real use reaches."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +64,13 @@ class Settings:
         """From what `as_json` gave. BenchError where that is not whole."""
         made: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in table.items()}
         try:
-            return cls(**made)
+            settings = cls(**made)
         except TypeError as error:
             raise BenchError(f"settings are not those of this benchmark: {error}") from error
+        for name, value in asdict(settings).items():
+            if not _allowed(name, value):
+                raise BenchError(f"settings are not those of this benchmark: {name} is {value!r:.80}")
+        return settings
 
     def chosen(self) -> tuple[Shape, ...]:
         """The shapes."""
@@ -65,6 +80,22 @@ class Settings:
         """The chosen ways, in the order of the registry; the layer comes last."""
         name, layer = layer_way(self.layer)
         return {way: made for way, made in {**WAYS, name: layer}.items() if way in self.ways}
+
+
+def _allowed(name: str, value: Any) -> bool:
+    """Whether a setting that was read has the type and the size of one that was checked."""
+    if name in ("shapes", "batch_sizes", "passes", "ways"):
+        kind: type = int if name == "batch_sizes" else str
+        return isinstance(value, tuple) and 0 < len(value) <= 10_000 and all(_one(name, kind, one) for one in value)
+    kinds = {"graph": bool, "flush_l2": bool, "regions": int, "experts": int, "threads": int, "rounds": int}
+    return _one(name, kinds.get(name, float if name in MOST else str), value)
+
+
+def _one(name: str, kind: type, value: Any) -> bool:
+    wanted = (int, float) if kind is float else (kind,)  # TOML and JSON write 20.0 as they like
+    if type(value) not in wanted:
+        return False
+    return name not in MOST or 0 < value <= MOST[name]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,8 +181,8 @@ def checked(given: argparse.Namespace, memory_bytes: int) -> Settings:
 def _check(given: argparse.Namespace, device: str) -> None:
     for name in ("regions", "experts", "threads", "rounds", "max_seconds", "call_seconds", "memory_gib"):
         value = getattr(given, name)
-        if value is not None and not value > 0:
-            raise BenchError(f"--{name.replace('_', '-')} {value}: must be over 0")
+        if value is not None and not 0 < value <= MOST[name]:
+            raise BenchError(f"--{name.replace('_', '-')} {value}: must be over 0 and at most {MOST[name]:,}")
     if device != "cuda" and (given.graph or given.flush_l2):
         raise BenchError(f"--graph and --flush-l2 are for a GPU, the device is {device}")
     if given.resume and given.json is None:
@@ -174,10 +205,13 @@ def _device(name: str) -> str:
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise BenchError(f"{option} {text!r}: give whole numbers over 0, as in 1,32")
-    return tuple(dict.fromkeys(int(part) for part in parts))
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if not all(0 < number <= MOST["batch_sizes"] for number in numbers):
+        raise BenchError(f"{option} {text!r}: give whole numbers from 1 to {MOST['batch_sizes']:,}, as in 1,32")
+    return tuple(dict.fromkeys(numbers))
 
 
 def _named(option: str, text: str, names: Sequence[str]) -> tuple[str, ...]:
