@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_or_can_not_be_read_are_refused(tmp_path):
             create_model("shufflenet_v2_x0_5", weights=tmp_path / name, **SMALL)
         assert "\n" not in str(raised.value)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(InputError, match=r"holds no state dict"):
+    with pytest.raises(InputError, match=r"holds a list; expected a state dict"):
         create_model("shufflenet_v2_x0_5", weights=tmp_path / "list.pt", **SMALL)
 
 
