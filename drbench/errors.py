@@ -23,6 +23,10 @@ class InputError(DrbenchError, ValueError):
     exit_code = USAGE
 
 
+class DataError(InputError):
+    """An item of a data set cannot be used. Every network would fail on it, so it ends the run, not one variant."""
+
+
 class NothingError(DrbenchError):
     """Nothing to show or to compare."""
 
