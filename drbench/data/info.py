@@ -74,5 +74,24 @@ def folder_root(root: str | None) -> Path:
 
 
 def folder_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the class folders in `folder`, sorted as torchvision's ImageFolder numbers them."""
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    """Names of the class folders in `folder`, sorted as torchvision's ImageFolder numbers them, without hidden ones.
+
+    InputError for fewer than two, for a link that leads nowhere, and for a name that is not UTF-8.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if entry.is_symlink() and not entry.exists():
+            raise InputError(f"{entry} is a link that leads nowhere. Repair or remove it")
+    names = sorted(entry.name for entry in entries if entry.is_dir())
+    for name in names:
+        if not name.isprintable():  # a model file keeps the names, as UTF-8
+            raise InputError(f"{folder}: got a class folder named {name!r}; expected printable UTF-8. Rename it")
+    if len(names) < 2:
+        found = f"only one, {names[0]!r}" if names else "none"
+        raise InputError(
+            f"{folder}: expected class folders as {folder}/CLASS/*.jpg (or png, ...), two or more; got {found}"
+        )
+    return tuple(names)

@@ -10,7 +10,8 @@ from drbench.data.custom import open_custom
 from drbench.data.imagefolder import imagefolder
 from drbench.data.shapes import shapes
 from drbench.data.small import cifar10, cifar100, fashion_mnist
-from drbench.data.splits import Splits
+from drbench.data.splits import Splits, check_splits
+from drbench.data.waiting import silent
 from drbench.errors import InputError
 from drbench.names import is_import, resolve
 from drbench.records import DataSettings
@@ -23,7 +24,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "imagefolder": imagefolder,
 }
 
-_COMMON = ("root", "download", "val_fraction", "augment", "preprocessing")
+_COMMON = ("root", "download", "val_fraction", "augment", "preprocessing", "say")
 
 
 def open_data(
@@ -32,18 +33,19 @@ def open_data(
     input_size: int | None = None,
     augment: str = "standard",
     preprocessing: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = silent,
 ) -> Splits:
     """Open what `settings` names: a registry name or package.module:callable (see `drbench.data.custom`).
 
     `input_size`: side in pixels of the square inputs wanted; None: the data set's own. `preprocessing`: from the header
-    of saved weights, wins over all else. InputError for an unknown name or argument, and for missing or damaged data.
+    of saved weights, wins over all else. `say` hears what is left out, and of work that takes long. InputError for an
+    unknown name or argument, and for missing or damaged data.
     """
     loader = resolve("data set", settings.name, DATASETS)
     own = dict(settings.args)
     if is_import(settings.name):
-        return open_custom(
-            loader, settings, input_size=input_size, preprocessing=dict(preprocessing) if preprocessing else None
-        )
+        given = dict(preprocessing) if preprocessing else None
+        return check_splits(open_custom(loader, settings, input_size=input_size, preprocessing=given))
     taken = inspect.signature(loader).parameters
     allowed = sorted(set(taken) - set(_COMMON))
     for name in own:
@@ -55,8 +57,9 @@ def open_data(
         "val_fraction": settings.val_fraction,
         "augment": augment,
         "preprocessing": dict(preprocessing) if preprocessing else None,
+        "say": say,
     }
     own.update({name: value for name, value in common.items() if name in taken})
     if input_size is not None:
         own["input_size"] = input_size
-    return loader(**own)
+    return check_splits(loader(**own))

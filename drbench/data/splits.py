@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +59,52 @@ class Splits:
     augment: Augment | None = None
 
 
+def check_splits(splits: Splits) -> Splits:
+    """`splits`, or InputError for the first field that a training could not work with."""
+
+    def refuse(what: str) -> InputError:
+        return InputError(f"data set {splits.name!r}: {what}")
+
+    if len(splits.classes) < 2 or not all(isinstance(name, str) for name in splits.classes):
+        raise refuse(
+            f"got {len(splits.classes)} classes; expected the names of two or more, else every answer is right"
+        )
+    shape = splits.input_shape
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise refuse(f"got input_shape {shape!r}; expected (C, H, W)")
+    for part, dataset in (("train", splits.train), ("validation", splits.val), ("test", splits.test)):
+        if dataset is None and part == "validation":
+            continue
+        if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
+            raise refuse(f"{part} is a {type(dataset).__name__}; expected a torch Dataset with a length")
+        if not len(dataset):
+            raise refuse(f"{part} has no images")
+        if isinstance(dataset, Images):
+            _check_images(dataset, refuse, part)
+    std = splits.preprocessing.get("std", ())
+    if len(std) != shape[0] or not all(0 < value < float("inf") for value in std):
+        raise refuse(f"got std {list(std)}; expected {shape[0]} numbers above 0, one per channel")
+    return splits
+
+
+def _check_images(dataset: Images, refuse: Callable[[str], InputError], part: str) -> None:
+    images, labels = dataset.images, dataset.labels
+    if images.dim() != 4 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise refuse(
+            f"{part} holds images of shape {tuple(images.shape)} and {labels.dtype} labels of shape "
+            f"{tuple(labels.shape)}; expected (N, C, H, W) and int64 of shape (N,)"
+        )
+    if images.is_floating_point() and not bool(images.isfinite().all()):
+        raise refuse(f"{part} images hold NaN or infinite values")
+
+
 def hold_out(labels: Sequence[int] | npt.NDArray[np.integer[Any]], fraction: float) -> tuple[list[int], list[int]]:
     """Indices that stay in train and indices held out for validation, both ascending.
 
     The same share of every class, rounded; a class of at least two images keeps one on each side if `fraction` > 0.
     Depends on the labels, the fraction and VAL_SEED alone.
     """
-    if not 0 <= fraction < 1:
+    if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
         raise InputError(f"val_fraction {fraction!r} is not allowed: at least 0 and below 1, as in 0.1")
     labels = np.asarray(labels)
     # Ranks of uniform draws instead of Generator.permutation: numpy keeps PCG64's doubles stable between releases, but
