@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from drbench.checkpoint import Checkpoint, Progress
-from drbench.data.batches import Plan, batches, in_order
+from drbench.data.batches import Part, Plan, batches, in_order, lost_loaders
 from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
 from drbench.data.splits import Splits
@@ -81,7 +81,11 @@ def fit(
     """
     check_settings(settings)
     accelerator = make_accelerator(settings)
-    with _surroundings(settings, accelerator.device), _prepared(accelerator, model) as network:
+    with (
+        _surroundings(settings, accelerator.device),
+        lost_loaders(splits.name),
+        _prepared(accelerator, model) as network,
+    ):
         task = TASKS["classify"](len(splits.classes), settings.label_smoothing)
         prepare = Prepare(splits.preprocessing, accelerator.device)
         ema = make_ema(model, settings)
@@ -102,7 +106,9 @@ def fit(
             reported, saved = -math.inf, time.perf_counter()
             plan = _plan(images, batch_size, seed, epoch, accelerator)[progress.step :]
             model.train()
-            for inputs, labels in batches(splits.train, plan, prepare, splits.augment, settings.loader_workers):
+            for inputs, labels in batches(
+                splits.train, plan, prepare, splits.augment, settings.loader_workers, part=_part(splits, "train")
+            ):
                 step = progress.step
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, epoch * steps + step, steps)
@@ -138,7 +144,9 @@ def fit(
             val_loss = val_top1 = None
             if splits.val is not None:
                 judged = model if ema is None else ema.module
-                val_loss, ranks = _judge(judged, splits.val, task, prepare, accelerator, settings)
+                val_loss, ranks = _judge(
+                    judged, splits.val, _part(splits, "validation"), task, prepare, accelerator, settings
+                )
                 val_top1 = top(ranks, 1)
             finished = Epoch(
                 number=epoch + 1,
@@ -156,7 +164,7 @@ def fit(
 
         if ema is not None:
             model.load_state_dict(ema.module.state_dict())
-        _, ranks = _judge(model, splits.test, task, prepare, accelerator, settings)
+        _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
         curve = tuple(progress.curve)
         measured = task.measurements(ranks, split="test", epoch=settings.epochs)
         context = {"device": accelerator.device.type, "precision": settings.precision, "batch_size": batch_size}
@@ -174,11 +182,11 @@ def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple
     """
     check_settings(settings)
     accelerator = make_accelerator(settings)
-    with _surroundings(settings, accelerator.device):
+    with _surroundings(settings, accelerator.device), lost_loaders(splits.name):
         model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         task = TASKS["classify"](len(splits.classes))
         prepare = Prepare(splits.preprocessing, accelerator.device)
-        _, ranks = _judge(model, splits.test, task, prepare, accelerator, settings)
+        _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
     return task.measurements(ranks, split="test"), ranks.numpy().tobytes()
 
 
@@ -243,9 +251,14 @@ def make_ema(model: nn.Module, settings: TrainSettings) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
+def _part(splits: Splits, name: str) -> Part:
+    return Part(splits.name, name, len(splits.classes))
+
+
 def _judge(
     model: nn.Module,
     dataset: Dataset[Any],
+    part: Part,
     task: Classify,
     prepare: Prepare,
     accelerator: Accelerator,
@@ -263,7 +276,7 @@ def _judge(
     model.eval()
     with torch.no_grad(), accelerator.autocast():
         for (number, _), (inputs, labels) in zip(
-            mine, batches(dataset, plan, prepare, workers=settings.loader_workers), strict=True
+            mine, batches(dataset, plan, prepare, workers=settings.loader_workers, part=part), strict=True
         ):
             logits = model(inputs).float()
             parts.append((number, task.losses(logits, labels).cpu(), task.ranks(logits, labels).cpu()))

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from drbench.data.augment import ShiftFlip
-from drbench.data.batches import as_tensor, batches, in_order
+from drbench.data.batches import Part, batches, in_order
+from drbench.data.items import as_tensor
 from drbench.data.preprocess import Prepare, describe
 from drbench.data.splits import Images
 
@@ -26,7 +27,7 @@ class Noisy(Dataset[Any]):
 
 
 def all_of(*arguments: Any, **keywords: Any) -> tuple[Tensor, Tensor]:
-    images, labels = zip(*batches(*arguments, **keywords), strict=True)
+    images, labels = zip(*batches(*arguments, **keywords, part=Part("own", "train", 100)), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
