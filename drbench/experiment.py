@@ -15,6 +15,7 @@ from torch import nn
 
 from drbench import identity, models
 from drbench.data import Splits, open_data
+from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
 from drbench.errors import InputError, unknown
 from drbench.jobs import Job
@@ -78,15 +79,16 @@ def prepare(
 ) -> tuple[Experiment, ...]:
     """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does.
 
-    `trust`: the names of code that may be imported because the model file names them.
+    `trust`: the names of code that may be imported because the model file names them. `say` hears of the data set,
+    once: classes, images of each part, range of values.
     """
     work = tuple(experiments) if weights is None else (of_weights(experiments[0], weights, trust),)
-    check(work)
+    check(work, say=say)
     return work
 
 
-def check(experiments: Sequence[Experiment]) -> None:
-    """InputError for any name that does not exist, or data that cannot be opened, before any work is done."""
+def check(experiments: Sequence[Experiment], *, say: OnEvent = quiet) -> None:
+    """InputError for any name that does not exist, and data that cannot be trained on, before any work is done."""
     for variant in {identity.variant_hash(v): v for experiment in experiments for v in experiment.variants}.values():
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
         if variant.operator != PLAIN:
@@ -96,15 +98,46 @@ def check(experiments: Sequence[Experiment]) -> None:
             # a bare word could be a module's name, but in a known network hardly is
             if not pattern and first not in models.RECIPES:
                 raise unknown("recipe", first, models.RECIPES)
+    checked: list[Splits] = []
     for experiment in experiments:
         if experiment.stage == "train":
-            splits, variant = _opened(experiment), experiment.variants[0]
-            if splits.input_shape != variant.input_shape or len(splits.classes) != variant.num_classes:
-                name = experiment.data.name if experiment.data else ""
-                raise InputError(
-                    f"data set {name!r} has inputs {splits.input_shape} and {len(splits.classes)} classes, the suite "
-                    f"wants {variant.input_shape} and {variant.num_classes}: leave input_shape and num_classes out"
-                )
+            splits, variant = _opened(experiment, say), experiment.variants[0]
+            _check_fit(splits, variant, experiment)
+            if not any(splits is other for other in checked):  # the same for all variants and seeds
+                assert experiment.train is not None
+                check_data(splits, _text(say), experiment.train.loader_workers)
+                for note in _other_classes(experiment, splits):
+                    say(Event("note", note))
+                checked.append(splits)
+
+
+def _check_fit(splits: Splits, variant: Variant, experiment: Experiment) -> None:
+    """InputError unless the network is for the images and classes of the data set."""
+    if splits.input_shape != variant.input_shape:
+        raise InputError(
+            f"data set {splits.name!r} has images of shape {splits.input_shape}, the network is for "
+            f"{variant.input_shape}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
+        )
+    if len(splits.classes) != variant.num_classes:
+        hint = "as the weights have" if experiment.eval_weights else "(--num-classes). Leave it out"
+        raise InputError(
+            f"data set {splits.name!r} has {len(splits.classes)} classes, got num_classes {variant.num_classes} {hint}"
+        )
+
+
+def _other_classes(experiment: Experiment, splits: Splits) -> tuple[str, ...]:
+    """A note if the weights' classes have other names than the data set's: labels may mean something else."""
+    if experiment.eval_weights is None:
+        return ()
+    known = tuple(models.read_header(experiment.eval_weights).get("classes", ()))
+    odd = [(number, pair) for number, pair in enumerate(zip(known, splits.classes, strict=False)) if pair[0] != pair[1]]
+    if not odd:
+        return ()
+    number, (theirs, ours) = odd[0]
+    return (
+        f"class {number} is {theirs!r} for the weights and {ours!r} in data set {splits.name!r} "
+        f"({len(odd)} of {len(splits.classes)} names differ): top-1 is right only if both number the classes alike",
+    )
 
 
 def build_kernels(experiments: Iterable[Experiment], *, say: OnEvent = quiet) -> None:
@@ -263,6 +296,11 @@ def _about(splits: Splits) -> dict[str, Any]:
         "preprocessing": dict(splits.preprocessing),
         "synthetic": splits.synthetic,
         "classes": len(splits.classes),
+        "images": {
+            name: len(part)  # type: ignore[arg-type]
+            for name, part in (("train", splits.train), ("validation", splits.val), ("test", splits.test))
+            if part is not None
+        },
     }
     if isinstance(splits.test, Images):  # else the digest of all is what is known
         about["test_digest"] = array_digest(splits.test.images.numpy(), splits.test.labels.numpy())
@@ -285,21 +323,30 @@ def _evaluate(job: Job) -> Record:
     extra = models.read_header(experiment.eval_weights).get("extra", {})
     about["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
     return job.record(
-        settings=about, measurements=measurements, ranks=ranks, files={"weights": experiment.eval_weights}
+        settings=about,
+        measurements=measurements,
+        ranks=ranks,
+        notes=_other_classes(experiment, splits),
+        files={"weights": experiment.eval_weights},
     )
 
 
-def _opened(experiment: Experiment) -> Splits:
+def _opened(experiment: Experiment, say: OnEvent = quiet) -> Splits:
     """The data set of a training experiment, brought to the size of its inputs."""
     assert experiment.data is not None
     assert experiment.train is not None
     prepared = models.read_header(experiment.eval_weights)["preprocessing"] if experiment.eval_weights else None
     data, shape = asdict(experiment.data), experiment.variants[0].input_shape
-    return _splits(identity.canonical(data), shape[-1], experiment.train.augment, identity.canonical(prepared))
+    size = shape[-1] if shape[-1] == shape[-2] else None  # images are only ever resized to squares
+    return _splits(identity.canonical(data), size, experiment.train.augment, identity.canonical(prepared), say)
 
 
 @lru_cache(maxsize=1)
-def _splits(data: str, size: int, augment: str, preprocessing: str) -> Splits:
+def _splits(data: str, size: int | None, augment: str, preprocessing: str, say: OnEvent) -> Splits:
     """Kept open, since a suite trains all its variants on the same one. DataSettings and preprocessing are JSON."""
-    settings = DataSettings(**json.loads(data))
-    return open_data(settings, input_size=size, augment=augment, preprocessing=json.loads(preprocessing))
+    settings, given = DataSettings(**json.loads(data)), json.loads(preprocessing)
+    return open_data(settings, input_size=size, augment=augment, preprocessing=given, say=_text(say))
+
+
+def _text(say: OnEvent) -> Callable[[str], None]:
+    return lambda text: say(Event("note", text))

@@ -48,10 +48,10 @@ def new_run_id(suite: str) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M}-{name}-{secrets.token_hex(2)}"
 
 
-def prepare(suite: Suite) -> tuple[Experiment, ...]:
-    """The suite's plan, with every name and data set in it known to exist: InputError before any work is done.
+def prepare(suite: Suite, on_event: OnEvent = lambda event: None) -> tuple[Experiment, ...]:
+    """The suite's plan, with every name and data set in it checked: InputError before any work is done.
 
-    NothingError for a shard in which nothing is.
+    `on_event` gets notes about the data set. NothingError for a shard in which nothing is.
     """
     work = plan(suite)
     if not work:
@@ -59,7 +59,9 @@ def prepare(suite: Suite) -> tuple[Experiment, ...]:
         raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
     with Workers() as workers:
         limits = replace(limits_of(suite), seconds=None)  # data may have to be fetched first
-        ended = workers.run("drbench.experiment:prepare", work, suite.eval_weights, named(suite), limits=limits)
+        ended = workers.run(
+            "drbench.experiment:prepare", work, suite.eval_weights, named(suite), limits=limits, on_event=on_event
+        )
     checked: tuple[Experiment, ...] = value_of(ended, "checking the suite")
     return checked
 
@@ -81,7 +83,7 @@ def run_suite(
     `files`/RUN/VARIANT-sSEED. What failed in the run that is gone on with stays so, unless `retry_failed`. A first
     Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
     """
-    work = prepare(suite) if work is None else work
+    work = prepare(suite, on_event) if work is None else work
     if resume:
         same_place(resume)
     run = resume or _new(suite, command)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drbench import timing
-from drbench.errors import FailedError
+from drbench.errors import DataError, FailedError
 from drbench.identity import experiment_key, variant_hash
 from drbench.jobs import Job
 from drbench.published import Published, published
@@ -147,8 +147,8 @@ class Going:
         return self._failed(job, ended, workdir)
 
     def _failed(self, job: Job, ended: Ended, workdir: Path) -> Record:
-        """The failure of a variant. A disk that is full is no fault of the variant: that comes out again."""
-        if isinstance(ended.error, OSError):
+        """The failure of a variant. A full disk and unusable data are not the variant's fault: those are raised."""
+        if isinstance(ended.error, OSError | DataError):
             raise ended.error
         return job.failed(ended.status, ended.reason, ended.traceback, workdir)
 

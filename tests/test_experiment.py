@@ -85,7 +85,7 @@ def test_matched_network_costs_what_its_target_does(by: str, tmp_path: Path) -> 
 
 def test_check_refuses_data_of_another_shape(tmp_path: Path) -> None:
     other = Variant("mobilenet_v1_0.25", input_shape=(3, 32, 32), num_classes=7)
-    with pytest.raises(InputError, match=r"10 classes, the suite wants .* and 7"):
+    with pytest.raises(InputError, match=r"10 classes, got num_classes 7 .*Leave it out"):
         experiment.check([Experiment("train", (other,), 0, DATA, TRAIN)])
 
 

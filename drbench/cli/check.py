@@ -173,7 +173,7 @@ def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
     wanted = {METRICS[metric] for metric in rules.metrics}
     staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})
     with _progress() as shown:
-        work = runner.prepare(staged)
+        work = runner.prepare(staged, shown)
         command = o.command_line()
         outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
     if outcome.status == "interrupted":

@@ -239,7 +239,7 @@ def _execute(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     with Progress() as shown:
-        work = runner.prepare(suite)
+        work = runner.prepare(suite, shown)
         if dry_run:
             runner.dry_run(suite, shown)
             for one in work:
