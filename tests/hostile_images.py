@@ -81,7 +81,7 @@ def _bytes(content: Callable[[Random], bytes]) -> Callable[[Random, Path], None]
 def _truncated(rng: Random, path: Path) -> None:
     _of_mode("RGB")(rng, path)
     data = path.read_bytes()
-    path.write_bytes(data[: rng.randrange(len(data) // 4, len(data) // 2)])
+    path.write_bytes(data[: rng.randrange(4 * len(data) // 5, 9 * len(data) // 10)])  # the header stays whole
 
 
 def png(width: int, height: int, data: bytes) -> bytes:

@@ -46,11 +46,91 @@ def nameless():
 def flat():
     return TensorDataset(torch.zeros(4, 12), torch.zeros(4)), TensorDataset(torch.zeros(4, 12), torch.zeros(4))
 
+from dataclasses import replace
 from drbench.data import open_data
+from drbench.data.splits import Images
 from drbench.records import DataSettings
 
-def whole():
-    return open_data(DataSettings("shapes", args={"train": 30, "test": 10}))
+def whole(**changed):
+    return replace(open_data(DataSettings("shapes", args={"train": 30, "test": 10})), **changed)
+
+# what goes wrong, by name
+from torch.utils.data import IterableDataset, Subset
+
+def pair(images=None, labels=None, n=64):
+    images = torch.rand(n, 3, 8, 8) if images is None else images
+    return TensorDataset(images, torch.arange(n) % 4 if labels is None else labels)
+
+class Raising(TensorDataset):
+    def __getitem__(self, index):
+        if index == 40:
+            raise ValueError("bad item 40")
+        return super().__getitem__(index)
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(3, 8, 8), 0
+
+class Mixed(TensorDataset):
+    targets = [0, 1] * 32
+    def __getitem__(self, index):
+        return torch.rand(3, 8, 8 + index % 2), index % 2
+
+def spoilt(index, value):
+    images = torch.rand(64, 3, 8, 8)
+    images[index] = value
+    return pair(images)
+
+class Named(TensorDataset):
+    classes = "ab"
+
+def boom():
+    raise RuntimeError("no\\nluck")
+
+def leave():
+    raise SystemExit(3)
+
+def ids():
+    return pair(labels=torch.arange(64) + 10**12), pair()
+
+def wide():
+    images = torch.rand(64, 3, 8, 12) * 1.2 - 0.1  # as noise and interpolation leave them
+    return pair(images), pair(images)
+
+WRONG = {
+    "onehot": lambda: (pair(labels=torch.eye(4)[torch.arange(64) % 4]), pair()),
+    "raising": lambda: (Raising(*pair().tensors), pair()),
+    "raising_test": lambda: (pair(), Raising(*pair().tensors)),
+    "more_in_test": lambda: (pair(), pair(labels=torch.arange(64) % 6)),
+    "negative": lambda: (pair(labels=torch.arange(64) % 4 - 1), pair()),
+    "negative_test": lambda: (pair(), pair(labels=torch.arange(64) % 4 - 1)),
+    "range255": lambda: (pair(255 * torch.rand(64, 3, 8, 8)), pair()),
+    "range255_test": lambda: (pair(), pair(255 * torch.rand(64, 3, 8, 8))),
+    "normalised": lambda: (pair(4 * torch.rand(64, 3, 8, 8) - 2), pair()),
+    "regression": lambda: (pair(labels=torch.rand(64)), pair()),
+    "hwc": lambda: (pair(torch.rand(64, 16, 8, 3)), pair()),
+    "nan": lambda: (spoilt(7, float("nan")), pair()),
+    "mixed": lambda: (Mixed(*pair().tensors), pair()),
+    "stream": lambda: (Stream(), Stream()),
+    "generator": lambda: ((x for x in ()), pair()),
+    "dictionary": lambda: {"train": pair(), "test": pair()},
+    "three": lambda: (pair(), pair(), pair()),
+    "one": lambda: pair(),
+    "none": lambda: None,
+    "empty": lambda: (pair(), Subset(pair(), [])),
+    "one_class": lambda: (pair(labels=torch.zeros(64).long()), pair(labels=torch.zeros(64).long())),
+    "named": lambda: (Named(*pair().tensors), pair()),
+    "tensors": lambda: (torch.rand(64, 3, 8, 8), torch.rand(64, 3, 8, 8)),
+    "three_tensors": lambda: (TensorDataset(*pair().tensors, torch.arange(64)), pair()),
+    "boom": boom,
+    "leave": leave,
+    "ids": ids,
+    "std": lambda: whole(preprocessing={"input_size": [32, 32], "resize": None, "mean": [0] * 3, "std": [0] * 3}),
+    "no_classes": lambda: whole(classes=()),
+    "float_labels": lambda: whole(test=Images(torch.zeros(4, 3, 32, 32), torch.rand(4))),
+    "nan_splits": lambda: whole(test=Images(torch.full((4, 3, 32, 32), float("nan")), torch.arange(4))),
+}
+globals().update(WRONG)
 '''
 
 
@@ -130,6 +210,53 @@ def test_whole_splits_are_taken_as_they_are(own: str) -> None:
 def test_what_a_callable_got_wrong_is_said(own: str, function: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         open_data(DataSettings(f"{own}:{function}"))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("onehot", r", train item 0: label has shape \(4,\); .*label\.argmax\(\)"),
+        ("raising", r", train item 40: ValueError: bad item 40 \(own_sets_\d+\.py, line \d+\)"),
+        ("raising_test", r", test item 40: ValueError: bad item 40"),
+        ("more_in_test", r", test item 4: label is 4; expected 0 to 3, for the training set has 4 classes"),
+        ("negative", r", train item 0: label is -1"),
+        ("negative_test", r", test item 0: label is -1"),
+        ("range255", r", train: images hold floats from 0 to 255; expected \[0, 1\]\. Divide by 255"),
+        ("range255_test", r", test: images hold floats from 0 to 255"),
+        ("normalised", r", train: images hold floats from -2 to 2; .*Leave out the normalisation"),
+        ("regression", r", train item 0: label is 0\.\d+; expected a class index"),
+        ("hwc", r", train item 0: image .* looks like \(H, W, C\); expected \(C, H, W\)"),
+        ("nan", r", train item 7: image holds NaN"),
+        ("mixed", r", train item 1: image has shape \(3, 8, 9\), the first has \(3, 8, 8\); .*input_size"),
+        ("stream", r": train is a Stream without items by index"),
+        ("generator", r": train is a generator without items by index"),
+        ("dictionary", r" returned dict: expected \(train, test\)"),
+        ("three", r" returned tuple of 3: expected \(train, test\)"),
+        ("one", r" returned TensorDataset: expected"),
+        ("none", r" returned NoneType: expected"),
+        ("empty", r": test has no images"),
+        ("one_class", r": got 1 classes; expected the names of two or more"),
+        ("named", r": `classes` is a str; expected a list"),
+        ("tensors", r", train item 0: got a Tensor; expected a pair"),
+        ("three_tensors", r", train item 0: got a tuple of 3; expected a pair"),
+        ("boom", r" raised RuntimeError: no luck \(own_sets_\d+\.py, line \d+\)"),
+        ("leave", r" raised SystemExit: 3"),
+        ("ids", r", train item 0: label is 1000000000000"),
+        ("std", r": got std \[0, 0, 0\]; expected 3 numbers above 0"),
+        ("no_classes", r": got 0 classes"),
+        ("float_labels", r": test holds .*torch\.float32 labels"),
+        ("nan_splits", r": test images hold NaN"),
+    ],
+)
+def test_what_is_wrong_in_a_data_set_is_said_with_its_name(own: str, function: str, words: str) -> None:
+    name = "shapes" if function in ("std", "no_classes", "float_labels", "nan_splits") else f"{own}:{function}"
+    with pytest.raises(InputError, match=f"^data set '{name}'{words}") as caught:
+        open_data(DataSettings(f"{own}:{function}"))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_no_squares_keep_their_shape(own: str) -> None:
+    assert open_data(DataSettings(f"{own}:wide")).input_shape == (3, 8, 12)
 
 
 def test_a_wrong_argument_of_a_callable(own: str) -> None:
