@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from drbench.models.architectures import ARCHITECTURES, Architecture
-from drbench.models.convert import Conversion, Replacement, convert
+from drbench.models.conversion import Conversion, Replacement, Skipped
+from drbench.models.convert import convert
 from drbench.models.create import build, create_model
 from drbench.models.files import load_model, read_header, save_model
 from drbench.models.match import match_width
@@ -16,6 +17,7 @@ __all__ = [
     "Conversion",
     "Recipe",
     "Replacement",
+    "Skipped",
     "build",
     "convert",
     "create_model",

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from drbench import names
-from drbench.errors import InputError
+from drbench.models import arguments, recipes, rows
 from drbench.models import probe as probing
-from drbench.models import recipes
-from drbench.models.swap import Swap, parameters_of
+from drbench.models.conversion import Conversion, Skipped
+from drbench.models.copying import copied
+from drbench.models.swap import Swap
 from drbench.operators import OPERATORS
-
-INITS = ("preserve", "fresh")
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """One convolution that gave way: the module's name, and the convolution in words."""
-
-    name: str
-    replaced: str
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What `convert` did; `before` is an earlier conversion of the same network."""
-
-    operator: str
-    operator_args: Mapping[str, Any]
-    where: tuple[str, ...]
-    where_args: Mapping[str, Any]
-    init: str
-    replacements: tuple[Replacement, ...]
-    guided_blocks: tuple[str, ...] = ()
-    before: Conversion | None = field(default=None, repr=False)
 
 
 def convert(
     model: nn.Module,
-    where: str | Sequence[str] = "last-pointwise",
+    where: str | Iterable[str] = "last-pointwise",
     operator: str | Callable[..., nn.Module] = "drconv",
     *,
     regions: int | None = None,
     init: str = "preserve",
+    unsuitable: str = "error",
     inplace: bool = False,
     input_shape: tuple[int, int, int] | None = None,
     inputs: Any = None,
@@ -66,30 +43,39 @@ def convert(
         regions: short for the operator's argument of that name.
         init: 'preserve' keeps the network's function: each new layer takes over the weights of the convolution that it
             replaces, trained or not. 'fresh' draws the new layers at random and discards those weights.
+        unsuitable: what to do with a selected layer that can't be replaced: 'error', or 'skip' to leave it as it is.
+            Short for where_args of that name.
         input_shape: (C,H,W) of the random image that is run before and after; None tries what the network's own
             configuration says, and usual ones.
         inputs: what to run in its place: a tensor, a tuple of arguments, a mapping of arguments by name, or a callable
             that makes one of these; anything else is the only argument.
         probe: False runs nothing, and so checks no shapes.
-        where_args: the recipe's arguments, as {"guide": "block"}.
+        where_args: the recipe's arguments, as {"guide": "block"}; 'unsuitable' also with patterns.
         seed: draws each new layer from a generator of its own, seeded with this and its name; None: the global one.
         operator_args: further arguments of the operator.
 
     Returns:
-        The converted network; its attribute `conversion` (a Conversion) says what was replaced.
+        The converted network. Print its attribute `conversion` (a Conversion) to see what was replaced, what it costs,
+        and what was skipped. A new layer is frozen where the convolution was, and keeps its forward and backward hooks
+        and whatever attributes were put on it. Make the optimiser afterwards: the parameters are new ones.
 
     Raises:
         InputError (a ValueError): where nothing matches, for what can't be replaced, for a wrong argument, or when a
             layer's output changed its shape. The model is then as it was.
+
+    Warns:
+        UserWarning: where layers with one output position have several regions, which there can't be told apart.
     """
     if regions is not None:
         operator_args["regions"] = regions
-    return apply(
+    if unsuitable != "error":
+        where_args = {**arguments.table("where_args", where_args), "unsuitable": unsuitable}
+    converted = apply(
         model,
         where,
         operator,
         operator_args,
-        where_args or {},
+        where_args,
         init,
         inplace=inplace,
         input_shape=input_shape,
@@ -97,14 +83,24 @@ def convert(
         probe=probe,
         seed=seed,
     )
+    conversion: Any = converted.conversion
+    if single := conversion.one_position:
+        warnings.warn(
+            f"{len(single)} of {len(conversion.replacements)} replaced layers have one output position, where regions "
+            f"have no effect: {', '.join(single[:3])}{', ...' if len(single) > 3 else ''}. Leave them out of where if "
+            "that is not meant",
+            UserWarning,
+            stacklevel=2,
+        )
+    return converted
 
 
 def apply(
     model: nn.Module,
-    where: str | Sequence[str],
+    where: str | Iterable[str],
     operator: str | Callable[..., nn.Module],
     operator_args: Mapping[str, Any],
-    where_args: Mapping[str, Any],
+    where_args: Mapping[str, Any] | None,
     init: str,
     *,
     inplace: bool,
@@ -113,53 +109,54 @@ def apply(
     inputs: Any = None,
     probe: bool = True,
 ) -> nn.Module:
-    """`convert` with the free tables as tables, whatever their keys are."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model: got a {type(model).__name__}, allowed is a torch.nn.Module")
-    if init not in INITS:
-        raise InputError(f"init: got {init!r}; expected one of {', '.join(INITS)}")
+    """`convert` with the free tables as tables, whatever their keys are, and without its warning."""
+    patterns, where_args = recipes.patterns_of(where), arguments.table("where_args", where_args)
+    arguments.check(model, operator, init, inplace, probe, seed)
     operator_name = operator if isinstance(operator, str) else _name(operator)
     make = names.resolve("operator", operator, OPERATORS) if isinstance(operator, str) else operator
-    recipe = recipes.recipe_of(where)
+    recipe = recipes.recipe_of(patterns)
     args = {**(recipe.operator_args.get(operator_name, {}) if recipe else {}), **operator_args}
-    _check_arguments(operator_name, make, args)
-    model = model if inplace else copy.deepcopy(model)
-    selection = recipes.select(model, where, where_args)
-    seen = probing.before(model, selection.convs, input_shape, inputs) if probe else None
-    swap = Swap(model)
-    try:
-        described = swap.replace(selection, operator_name, make, args, init, seed)
-        if seen is not None:
-            probing.after(swap.root, seen, operator_name)
-    except BaseException:
-        swap.undo()
-        raise
+    arguments.check_operators(operator_name, make, args)
+    with torch.inference_mode(False):  # or the new parameters could never be trained
+        model = model if inplace else copied(model)
+        selection = recipes.select(model, patterns, where_args)
+        seen = probing.before(model, selection.convs, input_shape, inputs) if probe else None
+        convolutions = recipes.convolutions(model)
+        swap, skipped = Swap(model), list(selection.skipped)
+        try:
+            swap.replace(selection, operator_name, make, args, init, seed)
+            now = None
+            if seen is not None:
+                now = _probe(swap, seen, operator_name, skipped if where_args.get("unsuitable") == "skip" else None)
+        except BaseException:
+            swap.undo()
+            raise
     swap.root.conversion = Conversion(  # type: ignore[assignment]
         operator_name,
         args,
-        (where,) if isinstance(where, str) else tuple(where),
-        dict(where_args),
+        patterns,
+        where_args,
         init,
-        tuple(Replacement(*found) for found in described),
-        swap.guided,
+        tuple(rows.replacement(name, *layer, seen, now) for name, layer in swap.layers.items()),
+        tuple(rows.guide(name, swap.root.get_submodule(name), now) for name in swap.guides),
+        tuple(skipped),
+        convolutions,
+        None if seen is None else seen.call.shape,
         getattr(model, "conversion", None),
     )
     return swap.root
 
 
-_CONV_ARGUMENTS = frozenset(inspect.signature(nn.Conv2d).parameters)
-
-
-def _check_arguments(operator: str, make: Callable[..., nn.Module], args: Mapping[str, Any]) -> None:
-    parameters = parameters_of(make)
-    for name in args:
-        if name in _CONV_ARGUMENTS:
-            raise InputError(f"operator argument {name!r} comes from the convolution that is replaced: leave it out")
-        if parameters is not None and name not in parameters:
-            allowed = [p for p in parameters if p not in _CONV_ARGUMENTS]
-            raise InputError(
-                f"operator {operator!r} has no argument {name!r}, allowed are {', '.join(allowed) or 'none'}"
-            )
+def _probe(swap: Swap, seen: probing.Shapes, operator: str, skipped: list[Skipped] | None) -> probing.Shapes:
+    """Run the converted network. With `skipped`, layers that its code needs as they were are put back, and noted."""
+    while True:
+        try:
+            return probing.after(swap.root, seen, operator, list(swap.layers), swap.guides)
+        except probing.UnfitError as error:
+            if skipped is None or error.name not in swap.layers or len(swap.layers) == 1:
+                raise
+            swap.restore(error.name)
+            skipped.append(Skipped(error.name, error.reason))
 
 
 def _name(operator: Callable[..., nn.Module]) -> str:

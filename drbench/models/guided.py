@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2
 
-from drbench.errors import InputError
 from drbench.models.mobilenet_v1 import DepthwiseSeparable
 
 
@@ -97,14 +96,16 @@ def input_channels(block: nn.Module) -> int:
     return next(count for count in counts if isinstance(count, int))
 
 
-def check(name: str, block: nn.Module) -> None:
-    """InputError for a block that can't share a guide."""
+def unsuitable(name: str, block: nn.Module) -> str | None:
+    """Why the layers of a block can't share a guide, as "a layer ..."; None if they can."""
     if type(block) not in GUIDED:
-        known = ", ".join(f"{kind.__module__}.{kind.__name__}" for kind in GUIDED)
-        raise InputError(
-            f"guide='block': block {name!r} is a {type(block).__module__}.{type(block).__name__}, allowed are {known}; "
-            "use guide='own'"
-        )
+        kind = f"{type(block).__module__}.{type(block).__name__}"
+        return f"a layer of {name!r}, a {kind}, which can't share a guide (guide='own' gives each layer its own)"
+    if "forward" in vars(block):
+        return f"a layer of {name!r}, whose method 'forward' was replaced, so that it can't share a guide"
+    if hasattr(block, "guide"):
+        return f"a layer of {name!r}, which has a 'guide' already"
+    return None
 
 
 def share(block: nn.Module, guide: nn.Module) -> None:

@@ -6,9 +6,11 @@ depend on its data (a detector's boxes), so there only the structure is compared
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from drbench.models.foreign import one_line
 from drbench.trial import Call
 
 Shape = tuple[int, ...]
+_LIBRARY = str(Path(nn.__file__).parent)
+"""Where torch.nn is: its own __getattr__ is not what reads an attribute."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +80,61 @@ def before(model: nn.Module, layers: Sequence[str], input_shape: object = None, 
     ) from failure
 
 
-def after(model: nn.Module, seen: Shapes, operator: str) -> None:
-    """Run the converted network on the same inputs. InputError names the first layer, or output, that differs."""
+class UnfitError(InputError):
+    """The network's code needs the convolution `name` itself; `reason` says what for, as "a layer ..."."""
+
+    def __init__(self, operator: str, name: str, reason: str) -> None:
+        super().__init__(
+            f"operator {operator!r} can't replace {name!r}, {reason}. Leave it out of where, or skip such layers "
+            "with unsuitable='skip' in where_args"
+        )
+        self.name = name
+        self.reason = reason
+
+
+def after(model: nn.Module, seen: Shapes, operator: str, replaced: Sequence[str], added: Sequence[str] = ()) -> Shapes:
+    """Run the converted network on the same inputs, watching the replaced layers and `added` ones.
+
+    Raises:
+        UnfitError: for a layer that the network does not call, or whose attributes it reads in vain.
+        InputError: naming the first layer, or output, whose shape differs.
+    """
     try:
-        now = _run(model, list(seen.layers), seen.call)
-    except InputError as error:
-        raise InputError(f"operator {operator!r}: {error}") from error
+        now = _run(model, [*replaced, *added], seen.call)
     except Exception as error:  # of the operator, or of code in the network that expects a convolution
+        if unfit := _read_in_vain(model, replaced, error):
+            raise UnfitError(operator, *unfit) from error
+        said = str(error) if isinstance(error, InputError) else one_line(error)
         raise InputError(
-            f"operator {operator!r}: the converted {type(model).__name__} fails where the plain one works: "
-            f"{one_line(error)}. It may use attributes of the convolutions that were replaced: leave those out of where"
+            f"operator {operator!r}: the converted {type(model).__name__} fails where the plain one works: {said}"
         ) from error
-    for name, calls in seen.layers.items():
+    for name, calls in ((name, seen.layers[name]) for name in replaced if name in seen.layers):
         if name not in now.layers:
-            raise InputError(
-                f"operator {operator!r} in place of {name!r} does not run: the network holds the convolution "
-                "elsewhere too"
+            raise UnfitError(
+                operator,
+                name,
+                "a layer that the network does not call by this name, but as an object that it holds elsewhere too",
             )
         _compare(name, calls, now.layers[name], operator)
     if seen.output != now.output:
         raise InputError(f"operator {operator!r}: the network now gives {now.output}, not {seen.output}")
+    return now
+
+
+def _read_in_vain(model: nn.Module, layers: Iterable[str], error: BaseException) -> tuple[str, str] | None:
+    """The layer whose missing attribute made the network fail, and the reason in words."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    names = {id(model.get_submodule(name)): name for name in layers}
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if isinstance(found, AttributeError) and id(found.obj) in names:
+            place = traceback.extract_tb(found.__traceback__)
+            reader = next((f for f in reversed(place) if not f.filename.startswith(_LIBRARY)), None)
+            at = f" ({Path(reader.filename).name}, line {reader.lineno})" if reader else ""
+            return names[id(found.obj)], f"a layer whose {found.name!r} the network reads{at}"
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _compare(name: str, old: Sequence[LayerCall], new: Sequence[LayerCall], operator: str) -> None:

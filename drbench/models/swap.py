@@ -12,20 +12,31 @@ import torch
 from torch import nn
 
 from drbench.errors import InputError
-from drbench.models import convs, guided
+from drbench.models import carry, convs, guided
 from drbench.models.foreign import one_line
-from drbench.models.recipes import Selection
+from drbench.models.recipes import Selection, inside
 
 Operator = Callable[..., nn.Module]
 
 
 class Swap:
-    """The exchange of layers, which can be undone."""
+    """The exchange of layers, which can be undone, for one layer or all.
+
+    root: the network, or the layer that replaced it where the network was one convolution.
+    layers: name -> (the convolution, what replaced it, notes about it).
+    guides: names of the guides that were added.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.root = model
-        self.guided: tuple[str, ...] = ()
-        self._old: list[tuple[str, nn.Module]] = []
+        self.layers: dict[str, tuple[nn.Conv2d, nn.Module, tuple[str, ...]]] = {}
+        self._aliases = _aliases(model)
+        self._guided: list[str] = []
+
+    @property
+    def guides(self) -> tuple[str, ...]:
+        """Names of the guides that were added."""
+        return tuple(_join(block, "guide") for block in self._guided)
 
     def replace(
         self,
@@ -35,68 +46,75 @@ class Swap:
         args: Mapping[str, Any],
         init: str,
         seed: int | None,
-    ) -> tuple[tuple[str, str], ...]:
-        """Replace what is selected; (name, the convolution in words) of each. May fail half-way: then `undo`."""
-        aliases = _aliases(self.root)
+    ) -> None:
+        """Replace what is selected. May fail half-way: then `undo`."""
         # before any of it changes: what is put in need not say how many channels it sees
         seen = {name: guided.input_channels(self.root.get_submodule(name)) for name in selection.guided_blocks}
-        blocks = {name: [n for n in selection.convs if _inside(n, name)] for name in selection.guided_blocks}
-        extra = {"own_guide": False} if blocks and _accepts(make, "own_guide") else {}
-        replacements = []
+        extra = {"own_guide": False} if seen and _accepts(make, "own_guide") else {}
         for name in selection.convs:
-            conv = self.root.get_submodule(name)
+            conv: Any = self.root.get_submodule(name)
             with _drawn(seed, name):
-                layer = _layer(name, conv, operator, make, {**args, **extra}, init)
-            for alias in aliases[id(conv)]:
-                self._set(alias, layer)
-            replacements.append((name, repr(conv)))
-        for block_name, inside in blocks.items():
-            self._share(block_name, inside, seen[block_name], operator, seed)
-        return tuple(replacements)
+                layer, notes = _layer(name, conv, operator, make, {**args, **extra}, init)
+            self.layers[name] = conv, layer, notes
+            self._set(name, layer)
+        for block, channels in seen.items():
+            self._share(block, channels, operator, seed)
 
-    def _share(self, block_name: str, inside: Sequence[str], channels: int, operator: str, seed: int | None) -> None:
-        layer: Any = self.root.get_submodule(inside[-1])
-        if not guided.shares_guide(layer):
+    def _share(self, block_name: str, channels: int, operator: str, seed: int | None) -> None:
+        layers: list[Any] = self._in_block(block_name)
+        if not guided.shares_guide(layers[-1]):
             raise InputError(f"guide='block': operator {operator!r} takes no guide from outside; use guide='own'")
         block = self.root.get_submodule(block_name)
-        like = next(layer.parameters())
-        with _drawn(seed, f"{block_name}.guide"):
-            guide = layer.make_guide(channels, layer.regions, device=_cpu(like), dtype=like.dtype)
+        like = next(layers[-1].parameters())
+        with _drawn(seed, _join(block_name, "guide")):
+            guide = layers[-1].make_guide(channels, layers[-1].regions, device=_cpu(like), dtype=like.dtype)
         if guide is not None:
-            guided.share(block, guide.to(like.device).train(block.training))
-            self.guided += (block_name,)
+            guide = guide.to(like.device).train(block.training)
+            if not any(parameter.requires_grad for layer in layers for parameter in layer.parameters()):
+                guide.requires_grad_(False)
+            guided.share(block, guide)
+            self._guided.append(block_name)
+
+    def _in_block(self, block: str) -> list[nn.Module]:
+        found = self.layers.items()
+        return [layer for name, (conv, layer, _) in found if any(inside(n, block) for n in self._names(name, conv))]
+
+    def _names(self, name: str, conv: nn.Module) -> Sequence[str]:
+        return self._aliases.get(id(conv), (name,))
 
     def _set(self, name: str, module: nn.Module) -> None:
-        self._old.append((name, self.root.get_submodule(name)))
-        if name:
-            self.root.set_submodule(name, module)
-        else:
-            self.root = module
-
-    def undo(self) -> None:
-        """Put everything back."""
-        for name in self.guided:
-            guided.unshare(self.root.get_submodule(name))
-        for name, module in reversed(self._old):
-            if name:
-                self.root.set_submodule(name, module)
+        for alias in self._names(name, self.layers[name][0]):
+            if alias:
+                self.root.set_submodule(alias, module)
             else:
                 self.root = module
 
+    def restore(self, name: str) -> None:
+        """Put one convolution back."""
+        self._set(name, self.layers[name][0])
+        del self.layers[name]
+        for block in [block for block in self._guided if not self._in_block(block)]:
+            guided.unshare(self.root.get_submodule(block))
+            self._guided.remove(block)
 
-def _layer(name: str, conv: nn.Module, operator: str, make: Operator, args: Mapping[str, Any], init: str) -> nn.Module:
-    arguments = convs.arguments(name, conv)
-    weight: torch.Tensor = conv.weight  # type: ignore[assignment]
-    try:
+    def undo(self) -> None:
+        """Put everything back."""
+        for name in reversed(list(self.layers)):
+            self.restore(name)
+
+
+def _layer(
+    name: str, conv: nn.Conv2d, operator: str, make: Operator, args: Mapping[str, Any], init: str
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The new layer, and what is to be noted about it."""
+    weight = conv.weight
+    place = f"operator {operator!r} in place of {name!r}"
+    with _in_one_line(place):
         # drawn on the CPU, so that a seed means the same weights on every device
-        layer = make(**arguments, **args, device=_cpu(weight), dtype=weight.dtype)
-    except InputError as error:
-        raise InputError(f"operator {operator!r} in place of {name!r}: {error}") from error
-    except Exception as error:  # a user's operator: whatever it raises is the user's to mend, in one line
-        raise InputError(f"operator {operator!r} in place of {name!r}: {one_line(error)}") from error
+        layer = make(**convs.arguments(conv), **args, device=_cpu(weight), dtype=weight.dtype)
     if not isinstance(layer, nn.Module):
         raise InputError(f"operator {operator!r} made a {type(layer).__name__}, allowed is a torch.nn.Module")
-    layer = layer.to(weight.device).train(conv.training)
+    layer = layer.to(weight.device)
     if init == "preserve":
         preserve = getattr(layer, "preserve_", None)
         if preserve is None:
@@ -104,9 +122,23 @@ def _layer(name: str, conv: nn.Module, operator: str, make: Operator, args: Mapp
                 f"init: got 'preserve'; expected 'fresh', because operator {operator!r} has no preserve_(conv) to take "
                 "over a convolution's weights. With init='fresh' its layers are drawn at random"
             )
-        preserve(conv)
+        with _in_one_line(place):
+            preserve(conv)
+    with _in_one_line(place):
+        notes = carry.carry(conv, layer)
     layer.stands_in = True  # type: ignore[assignment]  # a later conversion stays out of its inside
-    return layer
+    return layer, notes
+
+
+@contextmanager
+def _in_one_line(place: str) -> Iterator[None]:
+    """Whatever a user's operator raises is the user's to mend: an InputError that names the layer."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+    except Exception as error:
+        raise InputError(f"{place}: {one_line(error)}") from error
 
 
 def _cpu(like: torch.Tensor) -> torch.device:
@@ -147,5 +179,5 @@ def _aliases(model: nn.Module) -> dict[int, list[str]]:
     return found
 
 
-def _inside(name: str, block: str) -> bool:
-    return not block or name.startswith(f"{block}.")
+def _join(block: str, name: str) -> str:
+    return f"{block}.{name}".lstrip(".")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
+import warnings
 
 import pytest
 import torch
-from timm.layers import Conv2dSame, LayerNorm2d
+from timm.layers import Conv2dSame, LayerNorm2d, StdConv2d
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -75,7 +77,7 @@ def test_everything_convolutional_in_ones_own_network(operator):
     [
         ("shufflenet_v2_x0_5", "last-pointwise", {}),
         ("mobilenet_v2_0.35", "pointwise", {}),
-        ("mobilenet_v3_small_0.75", "*", {}),
+        ("mobilenet_v3_small_0.75", "*.0", {}),
         ("mobilenetv4_conv_small", "last-pointwise", {}),
     ],
 )
@@ -107,7 +109,7 @@ def test_preserve_keeps_the_function_with_a_shared_guide(name, where, generator,
     assert_same_function(converted, model, x)
 
 
-class Standardised(nn.BatchNorm2d):
+class Uncounted(nn.BatchNorm2d):
     """A user's own normalisation, which never counts its batches."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -128,7 +130,7 @@ NORMS = {
     "frozen batch": frozen,
     "batch": nn.BatchNorm2d,
     "batch without statistics": lambda channels: nn.BatchNorm2d(channels, track_running_stats=False),
-    "batch of one's own": Standardised,
+    "batch of one's own": Uncounted,
     "none": lambda channels: nn.Identity(),
 }
 
@@ -172,8 +174,8 @@ def test_fresh_has_to_be_asked_for():
 def test_says_what_it_replaced():
     conversion = convert(Small(), ["down", "st*"], regions=4, experts=2).conversion
     assert [(r.name, r.replaced) for r in conversion.replacements] == [
-        ("stem", "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))"),
-        ("down", "Conv2d(8, 12, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), groups=4, bias=False)"),
+        ("stem", "Conv2d 3x3, 3 -> 8"),
+        ("down", "Conv2d 3x3, 8 -> 12, stride 2x2, groups 4"),
     ]
     assert conversion.operator == "drconv"
     assert conversion.operator_args == {"regions": 4, "experts": 2}
@@ -265,36 +267,82 @@ def test_tensorflows_same_padding_is_kept_or_refused():
         same = Conv2dSame(3, 4, kernel, stride=stride)
         x = torch.randn(2, 3, 9, 8)
         torch.testing.assert_close(convert(same, "*", init="preserve")(x), same(x), atol=1e-5, rtol=1e-5)
-    with pytest.raises(InputError, match=r"^'0' is a timm\.layers\.conv2d_same\.Conv2dSame with stride \(2, 2\)"):
+    with pytest.raises(
+        InputError, match=r"^where: got '0', a timm\.layers\.conv2d_same\.Conv2dSame with stride \(2, 2\)"
+    ):
         convert(nn.Sequential(Conv2dSame(3, 4, 3, stride=2)), "*")
 
 
-class _Subclass(nn.Conv2d):
-    pass
+class Named(nn.Conv2d):
+    """Another name for the same function."""
 
 
-@pytest.mark.parametrize(
-    ("layer", "named"),
-    [
-        (nn.ConvTranspose2d(3, 4, 3), r"torch\.nn\.ConvTranspose2d"),
-        (nn.Conv3d(3, 4, 3), r"torch\.nn\.Conv3d"),
-        (nn.Conv1d(3, 4, 3), r"torch\.nn\.Conv1d"),
-        (nn.LazyConv2d(4, 3), r"torch\.nn\.LazyConv2d"),
-        (_Subclass(3, 4, 3), r"_Subclass"),
-        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), r"ParametrizedConv2d"),
-    ],
-)
-def test_other_convolutions_are_refused_by_name(layer, named):
+class Standardised(nn.Conv2d):
+    """Another function."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(input, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+def test_a_subclass_is_replaced_only_if_it_computes_the_same():
+    model = nn.Sequential(Named(3, 4, 3))
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(convert(model, "0", regions=3)(x), model(x), atol=1e-5, rtol=0)
+
+
+def scripted(model: nn.Module) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that it will go
+        return torch.jit.script(model)
+
+
+UNSUITABLE = [
+    (nn.ConvTranspose2d(3, 4, 3), r"a torch\.nn\.ConvTranspose2d, which is no torch\.nn\.Conv2d"),
+    (nn.Conv3d(3, 4, 3), r"a torch\.nn\.Conv3d, which is no"),
+    (nn.Conv1d(3, 4, 3), r"a torch\.nn\.Conv1d, which is no"),
+    (nn.LazyConv2d(4, 3), r"a torch\.nn\.LazyConv2d without weights, because it has seen no input yet"),
+    (Standardised(3, 4, 3), r"a .*\.Standardised, which computes its output in its own way"),
+    (StdConv2d(3, 4, 3), r"a timm\..*\.StdConv2d, which computes its output in its own way"),
+    (Conv2dSame(3, 4, 3, stride=2), r"a timm\..*\.Conv2dSame with stride \(2, 2\)"),
+    (nn.Conv2d(3, 4, 3, dtype=torch.complex64), r"a torch\.nn\.Conv2d with a weight of complex64"),
+    (
+        type("Conv2d", (nn.Module,), {"__module__": "torch.ao.nn.quantized.modules.conv"})(),
+        r"a torch\.ao\.nn\.quantized",
+    ),
+    (scripted(nn.Conv2d(3, 4, 3)), r"a torch\.jit\..*, which is no torch\.nn\.Conv2d"),
+]
+
+
+@pytest.mark.parametrize(("layer", "reason"), UNSUITABLE)
+def test_what_can_not_be_replaced_is_refused_by_name_or_skipped(layer, reason):
+    model = nn.Sequential(layer, nn.Conv2d(3, 5, 3))
+    with pytest.raises(InputError, match=rf"^where: got '0', {reason}.*unsuitable='skip'") as raised:
+        convert(model, "*", probe=False, inplace=True)
+    assert "\n" not in str(raised.value)
+    converted = convert(model, "*", unsuitable="skip", probe=False, inplace=True)
+    assert converted[0] is layer
+    assert isinstance(converted[1], DRConv2d)
+    ((skipped,), (row,)) = converted.conversion.skipped, converted.conversion.replacements
+    assert (skipped.name, row.name) == ("0", "1")
+    assert re.match(reason, skipped.reason)
+    assert skipped.reason in str(converted.conversion)
+
+
+def test_nothing_left_is_an_error():
     with pytest.raises(
-        InputError, match=rf"^'0' is a .*{named}, which can't be replaced: allowed are torch\.nn\.Conv2d"
+        InputError, match=r"^where: none of the selected layers can be replaced: '0' is a torch.nn.Conv1d"
     ):
-        convert(nn.Sequential(layer), "*")
+        convert(nn.Sequential(nn.Conv1d(3, 4, 3), nn.Conv1d(3, 4, 3)), "*", unsuitable="skip")
 
 
-def test_quantised_convolutions_are_refused_by_name():
-    quantised = type("Conv2d", (nn.Module,), {"__module__": "torch.ao.nn.quantized.modules.conv"})()
-    with pytest.raises(InputError, match=r"^'0' is a torch\.ao\.nn\.quantized\.Conv2d, which can't be replaced"):
-        convert(nn.Sequential(quantised), "*")
+@pytest.mark.parametrize("skip", ["error", "skip"])
+def test_every_pattern_of_a_list_has_to_match(skip):
+    with pytest.raises(InputError, match=r"^where: no convolution matches 'dwon'\. Candidates: stem, a, down\."):
+        convert(Small(), ["stem", "dwon"], unsuitable=skip)
+    with pytest.raises(InputError, match=r"^where: 'norm' is a .*BatchNorm2d, not a convolution"):
+        convert(Small(), ["stem", "norm"], unsuitable=skip)
+    with pytest.raises(InputError, match=r"^where: all convolutions that match 'stem' are converted already"):
+        convert(convert(Small(), "stem"), ["stem", "down"], unsuitable=skip)
 
 
 @pytest.mark.parametrize(
@@ -320,16 +368,41 @@ def test_errors_are_one_line_and_say_what_is_allowed(arguments, message):
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_module_is_refused():
-    with pytest.raises(InputError, match=r"^model: got a dict"):
-        convert({})
+WRONG = {
+    "model": [{}, None, nn.Conv2d, "mobilenet_v2", scripted(nn.Conv2d(3, 4, 3))],
+    "where": [None, 3, [], [1], nn.Conv2d, nn.Conv2d(3, 4, 3), {"stem": 1}, re.compile("s"), b"stem", (), [["stem"]]],
+    "operator": [None, 3, ["drconv"], nn.Conv2d(3, 4, 3), ""],
+    "regions": ["8", True, 0, -1, 2.5, [8], float("nan")],
+    "init": [None, "x", 3, ["fresh"], True],
+    "guide": [None, 1, ["own"]],
+    "unsuitable": [None, "ignore", True, ["skip"]],
+    "inplace": [None, 1, "yes"],
+    "probe": [None, 1, "no"],
+    "seed": ["1", 1.5, True, [1]],
+    "where_args": ["guide=block", [("guide", "own")], {1: 2}, 3],
+    "input_shape": [224, "3x9x9", (9, 9), (3, 9.0, 9), (3, 0, 9), (3, -9, 9), [3, True, 9], {3, 9}],
+    "experts": ["8", 0, 1.5, None],
+    "generator": [None, "", 3],
+}
 
 
-def test_hooks_are_not_dropped_in_silence():
-    model = Small()
-    model.down.register_forward_hook(lambda *_: None)
-    with pytest.raises(InputError, match=r"^'down' carries hooks"):
-        convert(model, "down")
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_argument_is_refused_by_its_name(name, value):
+    arguments = {"model": Small(), "where": "stem"} | {name: value}
+    if name == "guide":
+        arguments = {"model": Small(), "where": "pointwise", "where_args": {name: value}}
+    with pytest.raises(InputError, match=name) as raised:
+        convert(**arguments)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "where", [("stem", "down"), {"down", "stem"}, iter(["stem", "down"]), {"stem": 1, "down": 2}.keys()]
+)
+def test_where_is_any_collection_of_patterns(where):
+    conversion = convert(Small(), where).conversion
+    assert [row.name for row in conversion.replacements] == ["stem", "down"]
+    assert set(conversion.where) == {"stem", "down"}
 
 
 def test_condconv_and_drconv_share_what_is_not_converted():

@@ -74,7 +74,7 @@ def test_patterns_match_names_and_keep_the_networks_order():
         ("last-pointwise", {"guide": "both"}, r"^guide: got 'both', allowed are own, block"),
         ("last-pointwise", {"giude": "own"}, r"^unknown recipe argument 'giude': did you mean 'guide'"),
         ("released", {}, r"^recipe 'released' is about ShuffleNetV2"),
-        ("features.*", {"guide": "own"}, r"^where_args: glob patterns take none"),
+        ("features.*", {"guide": "own"}, r"^where_args: glob patterns take 'unsuitable' only, got guide"),
     ],
 )
 def test_errors_name_what_there_is(where, arguments, message):
@@ -100,7 +100,7 @@ def test_blocks_of_ones_own_network_are_known():
 
 
 def test_guide_block_is_refused_for_blocks_it_can_not_reach_into():
-    with pytest.raises(InputError, match=r"^guide='block': block 'blocks.* is a timm.* use guide='own'"):
+    with pytest.raises(InputError, match=r"^where: got .*, a layer of 'blocks.*, a timm.* \(guide='own'"):
         select(plain("mobilenetv4_conv_small"), "last-pointwise", {"guide": "block"})
 
 
