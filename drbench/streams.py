@@ -56,10 +56,6 @@ class Stream(io.TextIOBase):
             except OSError as error:
                 self._give_up(error)
 
-    def for_bars(self) -> Stream:
-        """The same stream for what moves the cursor: progress bars, whose texts are `printable`."""
-        return Stream(self._behind, CURSOR)
-
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         return self._behind.isatty()
@@ -85,6 +81,11 @@ class Stream(io.TextIOBase):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._behind.fileno())
             os.close(nowhere)
+
+
+def for_bars(stream: TextIO) -> Stream:
+    """The stream for what moves the cursor: progress bars, whose texts are `printable`."""
+    return Stream(stream._behind if isinstance(stream, Stream) else stream, CURSOR)
 
 
 def set_up(allowed: re.Pattern[str] = COLORS) -> tuple[Stream, Stream]:

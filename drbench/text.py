@@ -2,7 +2,7 @@
 
 `printable` is for one field, `safe` for a whole text whose line breaks and colours are drbench's own. Both show
 control characters, text direction overrides, invisible characters and bytes that are not UTF-8 as escapes.
-`markdown` and `spreadsheet` add what their formats need; `as_json` keeps text exact.
+`markdown` and `spreadsheet` add what their formats need; `to_json` keeps text exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-CELL, LINE = 200, 2000
+CELL, LINE = 300, 2000
 """Most characters of a text in a table's cell, and on a line of its own."""
 _PLAIN_ONES = "drbench.plain"
 _SPACES = frozenset("\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
@@ -112,7 +112,7 @@ _LINKED = re.compile(r"\w(?=://)|\bwww(?=\.)|(?<!\w)@(?=\w)", re.IGNORECASE)
 """What GitHub links, or mentions a person for, without any markup; a comment within keeps it from doing so."""
 _MARKDOWN = str.maketrans(
     {
-        **{character: f"\\{character}" for character in "\\`*_[]()!|~#$"},
+        **{character: f"\\{character}" for character in "\\`*_[]|~#$"},
         "<": "&lt;",
         ">": "&gt;",
         "&": "&amp;",
@@ -127,7 +127,7 @@ def spreadsheet(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    shown = printable(value, limit=32_000)  # the most that a cell may hold in common programs, less some
+    shown = printable(value)
     return f"'{shown}" if value.lstrip().startswith(_FORMULA) or value.startswith(("\t", "\r", "\n")) else shown
 
 
@@ -135,7 +135,7 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are the first ones at full width, which some programs read as the same."""
 
 
-def as_json(value: Any, *, default: Callable[[Any], Any] | None = None, finite: bool = False) -> str:
+def to_json(value: Any, *, default: Callable[[Any], Any] | None = None, finite: bool = False) -> str:
     """JSON that holds every text exactly, in ASCII and without control characters; ends with a line break.
 
     `finite`: ValueError for a number that is not.

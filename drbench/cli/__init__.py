@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drbench import passwords, streams
+from drbench.cli.output import say
 from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
-from drbench.text import printable
 
 LONGEST = 20_000
 """Characters of a message that are looked at; fewer are shown."""
@@ -57,8 +57,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the code to leave with."""
-    shown = printable(" ".join(passwords.without_password(_hidden(message)[:LONGEST]).split()))
-    print(f"drbench: error: {shown}", file=sys.stderr, flush=True)
+    shown = " ".join(passwords.without_password(_hidden(message)[:LONGEST]).split())
+    say(f"drbench: error: {shown}", err=True)
     return code
 
 

@@ -25,6 +25,7 @@ from drbench.cli import (
     show,
     suites,
 )
+from drbench.cli.output import say
 
 app = typer.Typer(
     help="Benchmark and leaderboard for neural architectures, built around Dynamic Region-Aware Convolution.",
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 

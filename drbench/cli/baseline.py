@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 from drbench.errors import InputError, NothingError
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def save(
     files.write(files.saved(before, of, kept, wanted), baseline)
     for name, facts in found.items():
         for metric, why in facts.failed.items():
-            typer.echo(f"left out: {metric} of {name}, which failed: {why}", err=True)
+            say(f"left out: {metric} of {name}, which failed: {why}", err=True)
     what = sorted({metric for facts in kept.values() for metric in facts.known()}, key=list(METRICS).index)
-    print(f"{baseline}: {len(kept)} variants of suite {of.suite} ({', '.join(what)}) from run {of.id}")
+    say(f"{baseline}: {len(kept)} variants of suite {of.suite} ({', '.join(what)}) from run {of.id}")
 
 
 @app.command("list")
@@ -98,9 +99,9 @@ def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None
         raise NothingError(f"baseline {baseline} holds nothing that fits")
     show(table("", ("suite", "variant", "metric", "figures", "run"), rows, 5))
     for name, run in sorted(found.runs.items()):
-        print(f"run {name}: {run.started}, drbench {run.drbench} {run.commit}, {run.machine}".rstrip(", "))
+        say(f"run {name}: {run.started}, drbench {run.drbench} {run.commit}, {run.machine}".rstrip(", "))
     for one in found.accepted:
-        print(f"accepted {one.date}: {one.metric} of {one.variant} ({one.suite}): {one.change}. {one.reason}")
+        say(f"accepted {one.date}: {one.metric} of {one.variant} ({one.suite}): {one.change}. {one.reason}")
 
 
 @app.command("remove")
@@ -119,7 +120,7 @@ def remove(
     files.write(files.removed(found, gone), baseline)
     for name, variants in gone.items():
         for variant in variants:
-            print(f"removed {variant} of suite {name}")
+            say(f"removed {variant} of suite {name}")
 
 
 @app.command("accept")
@@ -147,7 +148,7 @@ def accept(
     changed, accepted = gate.accept(found, of, now, metric, " ".join(reason.split()), only)
     files.write(changed, baseline)
     for one in accepted:
-        print(f"accepted {one.metric} of {one.variant}: {one.change}")
+        say(f"accepted {one.metric} of {one.variant}: {one.change}")
 
 
 def _known(metrics: list[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 from drbench.errors import INTERRUPTED, InputError, NothingError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
         command = o.command_line()
         outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
     if outcome.status == "interrupted":
-        print(f"go on with: drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        say(f"go on with: drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}", err=True)
         raise typer.Exit(INTERRUPTED)
     return store.run(outcome.run_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 
 app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 
@@ -21,4 +22,4 @@ def upgrade(db: o.Db = None) -> None:
 
     with Store.open(db, write=True, upgrade=True) as store:
         copy = f"; the copy from before is {store.backup}" if store.backup else ""
-        print(f"{store.name} has this drbench's schema{copy}")
+        say(f"{store.name} has this drbench's schema{copy}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from drbench.cli import options as o
+from drbench.cli.output import say, write
+from drbench.text import to_json
 
 
 def env(as_json: o.Json = False) -> None:
@@ -14,7 +15,7 @@ def env(as_json: o.Json = False) -> None:
 
     facts = asdict(machine()) | asdict(code())
     if as_json:
-        print(json.dumps(facts, indent=2))
+        write(to_json(facts))
         return
     for name, value in facts.items():
-        print(f"{name:16} {value}")
+        say(f"{name:16} {value}")

@@ -9,6 +9,7 @@ import typer
 from drbench import passwords
 from drbench.cli import options as o
 from drbench.cli.import_ import line
+from drbench.cli.output import say
 
 
 def export(
@@ -27,5 +28,5 @@ def export(
 
     with Store.open(db) as store:
         for found in give(store, run or [], output):
-            print(line(found.run_id, found.status, found.added, found.known), flush=True)
-    print(f"read it with: drbench import {passwords.of_database(output)}")
+            say(line(found.run_id, found.status, found.added, found.known))
+    say(f"read it with: drbench import {passwords.of_database(output)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 
 
 def import_(
@@ -27,8 +28,8 @@ def import_(
     with Store.open(db, write=True) as store:
         for file in files:
             for found in take(file, store):
-                print(line(found.run_id, found.status, found.added, found.known), flush=True)
-        print(f"see them with: drbench report{o.db_option(db)}")
+                say(line(found.run_id, found.status, found.added, found.known))
+        say(f"see them with: drbench report{o.db_option(db)}")
 
 
 def line(run: str, status: str, added: int, known: int) -> str:

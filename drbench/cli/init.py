@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from drbench.cli.output import say
+
 app = typer.Typer(no_args_is_help=True, help="Make a repository's own files for drbench.")
 
 
@@ -30,7 +32,7 @@ def ci(
     with Progress() as shown:
         made = files.write(directory, suite, force=force, on_event=shown)
     for path in made:
-        print(f"wrote {directory / path}")
-    print("next: commit these; a pull request that makes a network costlier will fail, with the layer named")
-    print("where that is intended: run `drbench check` on the suite here, then")
-    print("drbench baseline accept --only VARIANT --metric costs --reason WHY")
+        say(f"wrote {directory / path}")
+    say("next: commit these; a pull request that makes a network costlier will fail, with the layer named")
+    say("where that is intended: run `drbench check` on the suite here, then")
+    say("drbench baseline accept --only VARIANT --metric costs --reason WHY")

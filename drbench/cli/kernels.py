@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say, write
 from drbench.errors import FailedError
+from drbench.text import to_json
 
 app = typer.Typer(no_args_is_help=True, help="Build the native CPU kernels, or see what runs here.")
 
@@ -28,7 +28,7 @@ def build(
     from drbench_kernels.native import build as build_library
 
     try:
-        print(build_library(lambda text: print(text, file=sys.stderr, flush=True), force=force))
+        say(build_library(lambda text: say(text, err=True), force=force))
     except BuildError as error:
         raise FailedError(str(error)) from error
 
@@ -38,14 +38,14 @@ def status(as_json: o.Json = False) -> None:
     """Which kernels region convolutions take on this machine, and if not the native ones, why."""
     found = _status()
     if as_json:
-        print(json.dumps(found, indent=2))
+        write(to_json(found))
         return
     if why := found.pop("why_not"):
         found["kernels"] += f": {why}"
     for dtype, path in found.pop("paths").items():
         found[f"cpu {dtype}"] = path
     for name, value in found.items():
-        print(f"{name:12} {value or 'none'}")
+        say(f"{name:12} {value or 'none'}")
 
 
 def _status() -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say, write
+from drbench.text import to_json
 
 if TYPE_CHECKING:
     from drbench.measure.cost import Cost
@@ -26,14 +27,14 @@ def list_(as_json: o.Json = False) -> None:
 
     if as_json:
         names = {"models": list(ARCHITECTURES), "recipes": list(RECIPES), "operators": ["conv", *OPERATORS]}
-        print(json.dumps(names, indent=2))
+        write(to_json(names))
         return
     rows = [(name, one.family, one.width, one.stem_stride) for name, one in ARCHITECTURES.items()]
     show(table("Models", ("model", "family", "width", "stem stride"), rows, 2))
     show(
         table("Recipes (--where)", ("recipe", "what it replaces"), [(n, r.description) for n, r in RECIPES.items()], 2)
     )
-    print("Operators (--operator):", ", ".join(["conv", *OPERATORS]))
+    say(f"Operators (--operator): {', '.join(['conv', *OPERATORS])}")
 
 
 @app.command("show")
@@ -68,7 +69,7 @@ def show_(
     ]
     if as_json:
         tables = [_as_json(*one) for one in found]
-        print(json.dumps(tables[0] if len(tables) == 1 else tables, indent=2))
+        write(to_json(tables[0] if len(tables) == 1 else tables))
         return
     for one in found:
         _print(*one)
@@ -119,16 +120,16 @@ def _print(variant: Variant, label: str, found: Cost) -> None:
     title = f"{variant.architecture} {label} at {shape}, {variant.num_classes} classes"
     show(table(title, ("layer", "kind", "output", "multiply-adds", "executed", "params"), layers, 3))
     for part, value in sorted(found.parts.items()):
-        print(f"{part:>16}  {millions(value):>10} M multiply-adds")
+        say(f"{part:>16}  {millions(value):>10} M multiply-adds")
     total = "convention not declared" if found.madds is None else f"{millions(found.madds)} M"
-    print(f"{'multiply-adds':>16}  {total:>10}")
-    print(f"{'executed':>16}  {millions(found.executed):>10} M")
-    print(f"{'parameters':>16}  {millions(found.params):>10} M")
-    print(f"{'activations':>16}  {millions(found.activations):>10} M")
+    say(f"{'multiply-adds':>16}  {total:>10}")
+    say(f"{'executed':>16}  {millions(found.executed):>10} M")
+    say(f"{'parameters':>16}  {millions(found.params):>10} M")
+    say(f"{'activations':>16}  {millions(found.activations):>10} M")
     for name in found.uncounted:
-        print(f"not counted: {name}")
+        say(f"not counted: {name}")
     if found.data_dependent:
-        print("the network looks at its data: other images may cost more or less")
+        say("the network looks at its data: other images may cost more or less")
     for row in _beside(variant, found):
         figures = [
             f"{row[key]} M {word} ({100 * row[off]:+.1f}%)"
@@ -139,4 +140,4 @@ def _print(variant: Variant, label: str, found: Cost) -> None:
             if row[key] is not None and row[off] is not None
         ]
         flag = "  over 2%: see docs/published.md" if row["over_2_percent"] else ""
-        print(f"published: {', '.join(figures)} [{row['source']}]{flag}")
+        say(f"published: {', '.join(figures)} [{row['source']}]{flag}")

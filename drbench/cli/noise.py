@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 from drbench.errors import FAILED, INTERRUPTED
+from drbench.text import CELL, printable
 
 if TYPE_CHECKING:
     from drbench.noise import Floor
@@ -40,12 +41,12 @@ def noise(
         command = o.command_line()
         outcome, floors = measure(found, store, max_time=max_time, files=o.files(db), command=command, on_event=shown)
     for line in table(floors):
-        print(line)
-    print(f"run {outcome.run_id} {outcome.status}")
+        say(line)
+    say(f"run {outcome.run_id} {outcome.status}")
     if outcome.status == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if outcome.failed:
-        print("drbench: error: not all networks could be timed", file=sys.stderr)
+        say("drbench: error: not all networks could be timed", err=True)
         raise typer.Exit(FAILED)
 
 
@@ -55,13 +56,14 @@ def table(floors: tuple[Floor, ...]) -> list[str]:
 
     if not floors:
         return []
-    width = max(len(floor.network) for floor in floors)
+    names = [printable(floor.network, CELL) for floor in floors]
+    width = max(map(len, names))
     heads = [f"{minutes} min" for minutes in MINUTES]
     head = f"{'':{width}}  {'b':>4}  {'copy over plain, 95%':>24}  {'processes':>9}  resolves in"
     lines = [head + "".join(f"{text:>9}" for text in heads)]
-    for floor in floors:
+    for name, floor in zip(names, floors, strict=True):
         found = floor.interval
         said = f"{found.estimate:.4f} [{found.low:.4f} {found.high:.4f}]"
         shares = "".join(f"{share:>9.1%}" for share in floor.resolved)
-        lines.append(f"{floor.network:{width}}  {floor.batch_size:>4}  {said:>24}  {floor.workers:>9}  {'':11}{shares}")
+        lines.append(f"{name:{width}}  {floor.batch_size:>4}  {said:>24}  {floor.workers:>9}  {'':11}{shares}")
     return lines

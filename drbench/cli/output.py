@@ -1,4 +1,4 @@
-"""Where text goes: the terminal with its width and colours, or a file."""
+"""Where text goes: lines and whole texts to stdout and stderr, or a file. No other module of `cli` prints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import stat
 import sys
 from pathlib import Path
 
-from drbench import paths
+from drbench import paths, streams
 from drbench.errors import FailedError, InputError
+from drbench.text import printable
 
 
 def screen() -> tuple[int | None, bool]:
@@ -19,14 +20,26 @@ def screen() -> tuple[int | None, bool]:
     return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
 
 
-def write(text: str, path: Path | None = None) -> None:
-    """Text to stdout, or whole into a file. InputError where the file cannot be written, FailedError on a full disk."""
+def say(text: object, *, err: bool = False) -> None:
+    """One printable line on stdout, or on stderr."""
+    print(printable(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def write(text: str, path: Path | None = None, *, commands: bool = False) -> None:
+    """Text to stdout, or whole into a file. InputError where the file cannot be written, FailedError on a full disk.
+
+    `commands`: its lines are for a CI's runner, which acts on them.
+    """
     if path is None:
-        sys.stdout.write(text)
+        if commands and isinstance(sys.stdout, streams.Stream):
+            sys.stdout.write_commands(text)
+        else:
+            sys.stdout.write(text)
+        sys.stdout.flush()
         return
     path = target(path)
     try:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"-o {str(path)!r} cannot be written: {error.strerror}") from error
     except OSError as error:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
+from drbench.cli.output import say
 from drbench.records import Epoch, Event, Experiment, Record
+from drbench.streams import for_bars
+from drbench.text import CELL, printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,14 +37,15 @@ class Progress:
             from rich.console import Console
 
             self.bars = progress.Progress(
-                progress.TextColumn("{task.description}"),
+                progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(bar_width=30),
                 progress.MofNCompleteColumn(),
                 progress.TimeElapsedColumn(),
                 progress.TextColumn("left"),
                 progress.TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(file=cast(TextIO, for_bars(sys.stderr))),
                 transient=True,
+                redirect_stdout=sys.stdout.isatty(),
             )
             self.bars.start()
         return self
@@ -70,9 +74,9 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self.bars is not None:
-            self.bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.bars.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text, err=True)
 
     def _stage(self, event: Event) -> None:
         self.stage, self.number = event.text, event.done
@@ -88,7 +92,10 @@ class Progress:
             if event.done == 0:
                 self.bars.reset(self.suite, total=event.total)
             self.bars.update(
-                self.suite, total=event.total, completed=event.done, description=f"{event.text} {self.place}"
+                self.suite,
+                total=event.total,
+                completed=event.done,
+                description=printable(f"{event.text} {self.place}", CELL),
             )
             self._end_epoch()
 
@@ -97,7 +104,9 @@ class Progress:
             return
         if self.epoch is None:
             self.epoch = self.bars.add_task("")
-        self.bars.update(self.epoch, description=f"  {event.text}", completed=event.done, total=event.total)
+        self.bars.update(
+            self.epoch, description=f"  {printable(event.text, CELL)}", completed=event.done, total=event.total
+        )
 
     def _epoch(self, event: Event) -> None:
         epoch = event.payload

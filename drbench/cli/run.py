@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.output import say
 from drbench.errors import FAILED, INTERRUPTED, InputError, NothingError
 from drbench.records import OPS
 
@@ -244,7 +244,7 @@ def _execute(
             runner.dry_run(suite, shown)
             for one in work:
                 seed = "" if one.seed is None else f" seed {one.seed}"
-                print(f"{one.stage:8} {one.variants[0].architecture}: {', '.join(one.labels)}{seed}")
+                say(f"{one.stage:8} {one.variants[0].architecture}: {', '.join(one.labels)}{seed}")
             return
         with Store.open(db, write=True) as store:
             command = o.command_line()
@@ -280,12 +280,12 @@ def _conclude(outcome: Outcome, db: str | None) -> None:
     skipped = f", {outcome.skipped} done before" if outcome.skipped else ""
     lost = f", {outcome.lost} failed before" if outcome.lost else ""
     counted = f"{outcome.done} done, {outcome.failed} failed{skipped}{lost}"
-    print(f"run {outcome.run_id} {outcome.status}: {counted}", flush=True)
+    say(f"run {outcome.run_id} {outcome.status}: {counted}")
     if outcome.status == "interrupted":
-        print(f"go on with: drbench run --resume {outcome.run_id}{where}", file=sys.stderr, flush=True)
+        say(f"go on with: drbench run --resume {outcome.run_id}{where}", err=True)
         raise typer.Exit(INTERRUPTED)
-    print(f"see it with: drbench report --run {outcome.run_id}{where}", flush=True)
+    say(f"see it with: drbench report --run {outcome.run_id}{where}")
     if outcome.lost:
-        print(f"try again what failed: drbench run --resume {outcome.run_id} --retry-failed{where}", flush=True)
+        say(f"try again what failed: drbench run --resume {outcome.run_id} --retry-failed{where}")
     if outcome.failed or outcome.lost:
         raise typer.Exit(FAILED)

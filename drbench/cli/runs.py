@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench.cli import options as o
-from drbench.cli.output import screen, write
+from drbench.cli.output import say, screen, write
 
 app = typer.Typer(no_args_is_help=True, help="List and remove runs.")
 
@@ -40,4 +40,4 @@ def remove(run: Annotated[str, typer.Argument(help="A run's id, or the beginning
 
     with Store.open(db, write=True) as store:
         removed = store.remove_run(run)
-    print(f"removed {removed.id}")
+    say(f"removed {removed.id}")

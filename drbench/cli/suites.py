@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from drbench.cli.output import say, write
+
 app = typer.Typer(no_args_is_help=True, help="List, show and validate suites.")
 
 Name = Annotated[str, typer.Argument(help="A shipped suite, or the path of a TOML file.")]
@@ -27,11 +29,10 @@ def show_(name: Name) -> None:
     from drbench.suite import read_suite, read_text, variants
 
     suite = read_suite(name)
-    print(read_text(name).rstrip())
-    print("\n# variants, as architecture/label")
+    write(f"{read_text(name).rstrip()}\n\n# variants, as architecture/label\n")
     for architecture, rows in variants(suite).items():
         for _, label in rows:
-            print(f"# {architecture}/{label}")
+            say(f"# {architecture}/{label}")
 
 
 @app.command("validate")
@@ -42,4 +43,4 @@ def validate(name: Name) -> None:
 
     work = plan(read_suite(name))
     check([one for one in work if one.stage != "train"] or work)
-    print(f"{name}: valid, {len(work)} experiments")
+    say(f"{name}: valid, {len(work)} experiments")

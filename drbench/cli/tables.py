@@ -6,8 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from drbench.cli.output import write
 from drbench.records import Record
 from drbench.statistics import in_millions
+from drbench.text import CELL, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,12 +25,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     """A table whose first `text` columns are words and the others figures."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    def shown(cell: object) -> Text:
+        return Text("" if cell is None else printable(cell, CELL))  # a Text has no markup and no emoji
+
+    made = Table(title=shown(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        made.add_column(name, justify="left" if number < text else "right", overflow="fold")
+        made.add_column(shown(name), justify="left" if number < text else "right", overflow="fold")
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*map(shown, row))
     return made
 
 
@@ -41,12 +47,9 @@ def show(what: Any, console: Console | None = None) -> None:
 
     width = None if sys.stdout.isatty() else WIDTH
     console = Console(markup=False, highlight=False, width=width)
-    with (
-        console.capture() as text
-    ):  # rich ends the process with 1 when a reader of the pipe has gone; main knows better
+    with console.capture() as text:
         console.print(what)
-    sys.stdout.write(text.get())
-    sys.stdout.flush()
+    write(text.get())
 
 
 def millions(value: float | None) -> str:

@@ -48,4 +48,5 @@ def say(checked: Checked, places: Mapping[Path | None, str]) -> None:
     width, color = screen()
     for path, format in places.items():
         on_screen = path is None
-        write(FORMATS[format](checked, (width if on_screen else None) or WIDTH, color and on_screen), path)
+        text = FORMATS[format](checked, (width if on_screen else None) or WIDTH, color and on_screen)
+        write(text, path, commands=format == "github")

@@ -3,7 +3,8 @@
 csv: one line a row of any table, with the table's conditions in the first fields; published figures are lines of
 `kind` "published", the operator benchmark's those of `kind` "op" and "op-mean" (see `ops_data`). json: {"fields":
 {name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] where there is one}.
-A figure that is missing is empty in csv and absent in json.
+A figure that is missing is empty in csv and absent in json. json holds all text exactly; in csv it is shown as on a
+terminal (`drbench.text.printable`), and behind a ' where a spreadsheet would take it for a formula.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,7 @@ from drbench.report import ops_data
 from drbench.report.columns import Column, known
 from drbench.report.model import Conditions, Report, Row, Table, Value
 from drbench.report.wording import SYNTHETIC
+from drbench.text import spreadsheet, to_json
 
 IDENTITY = ("kind", "architecture", "label")
 EXTRA = ("operator", "regions", "recipe", "variant", "matched_by", "matched_to")
@@ -54,11 +56,11 @@ def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: 
     writer.writeheader()
     for table in report.tables:
         for row in table.rows:
-            writer.writerow({**_conditions(table), **_row(row)})
+            writer.writerow(_cells({**_conditions(table), **_row(row)}))
     for row in report.published if whole else ():
-        writer.writerow(_row(row))
+        writer.writerow(_cells(_row(row)))
     for operators in report.ops if whole else ():
-        writer.writerows({**ops_data.conditions(operators), **found} for found in ops_data.rows(operators))
+        writer.writerows(_cells({**ops_data.conditions(operators), **found}) for found in ops_data.rows(operators))
     return out.getvalue()
 
 
@@ -81,7 +83,11 @@ def as_json(report: Report, columns: Sequence[Column] | None, width: int, color:
         if report.ops:
             found["fields"] |= ops_data.FIELDS
             found["ops"] = [ops_data.as_table(operators) for operators in report.ops]
-    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    return to_json(found)
+
+
+def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: spreadsheet(value) for name, value in values.items()}
 
 
 def _conditions(table: Table) -> dict[str, Any]:

@@ -9,17 +9,25 @@ from itertools import groupby
 from rich.cells import cell_len
 from rich.text import Text
 
+from drbench.text import CELL, printable
+
 GAP = "  "
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One column as text: header lines, a cell for each row. Columns of one `topic` stay in one block if they can."""
+    """One column as text: header lines, a cell for each row. Columns of one `topic` stay in one block if they can.
+
+    Cells are made printable here, since labels may hold anything.
+    """
 
     header: tuple[str, str]
     cells: tuple[str, ...]
     topic: str = ""
     left: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", tuple(printable(cell, CELL) for cell in self.cells))
 
     @property
     def width(self) -> int:

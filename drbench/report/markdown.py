@@ -11,6 +11,7 @@ from drbench.report.layout import Cells
 from drbench.report.model import Report
 from drbench.report.ops import OpsTable
 from drbench.report.wording import PUBLISHED, caption, notes, sources, title
+from drbench.text import LINE, markdown
 
 
 def as_markdown(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
@@ -46,24 +47,17 @@ def _operators(table: OpsTable) -> list[str]:
 
 
 def _table(columns: Sequence[Cells]) -> str:
-    header = [" ".join(part for part in column.header if part) for column in columns]
+    header = [markdown(" ".join(part for part in column.header if part)) for column in columns]
     rule = [":--" if column.left else "--:" for column in columns]
     rows = zip(*(column.cells for column in columns), strict=True)
     lines = [header, rule, *([_indented(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _indented(text: str) -> str:
     """Leading blanks would be lost."""
-    return "&nbsp;&nbsp;" + text.strip() if text.startswith("  ") else text.strip()
-
-
-def _cell(text: str) -> str:
-    return _escaped(text).replace("|", "\\|")
+    return ("&nbsp;&nbsp;" if text.startswith("  ") else "") + markdown(text.strip())
 
 
 def _escaped(text: str) -> str:
-    """What markdown would take for markup or HTML."""
-    for character in "\\`*_<":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return markdown(text, LINE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from drbench.records import Epoch, LayerCost, Measurement, Record, Run
 from drbench.report.layout import Cells, lay_out
 from drbench.report.terminal import Page
 from drbench.statistics import summary
+from drbench.text import to_json
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -42,7 +42,7 @@ def runs_table(
     counts = store.counts()
     if format == "json":
         listed = [{**_run(run), "records": counts.get(run.id, {})} for run in runs]
-        return json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
+        return to_json(listed)
     page = Page(width or 120, color)
     first = _cells("run", (run.id for run in runs), left=True)
     columns = [
@@ -76,7 +76,7 @@ def show(
     records = store.records(run.id)
     if format == "json":
         whole = {**_run(run), "records": [_record(record) for record in records]}
-        return json.dumps(whole, indent=1, ensure_ascii=False, default=list) + "\n"
+        return to_json(whole, default=list)
     page = Page(width or 120, color)
     for line in _about(run):
         page.text(line)

@@ -15,6 +15,7 @@ from drbench.report.layout import lay_out
 from drbench.report.model import Report
 from drbench.report.ops import OpsTable
 from drbench.report.wording import PUBLISHED, caption, notes, sources, title
+from drbench.text import printable, safe
 
 
 def as_terminal(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
@@ -82,8 +83,8 @@ class Page:
         )
 
     def text(self, text: str, style: str = "") -> None:
-        """A sentence, broken between words."""
-        for line in Text(text, style=style).wrap(self._console, self._console.width):
+        """A sentence, made printable and broken between words."""
+        for line in Text(printable(text), style=style).wrap(self._console, self._console.width):
             line.rstrip()
             self._console.print(line, soft_wrap=True)
 
@@ -93,4 +94,4 @@ class Page:
 
     def done(self) -> str:
         """All of it, ending with a line break."""
-        return self._out.getvalue()
+        return safe(self._out.getvalue())

@@ -7,12 +7,12 @@ figure: multiply-adds, parameters, bytes, ratios, and top-1 as a fraction.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 
 from drbench.check.formats.wording import is_difference, names
 from drbench.check.verdicts import Checked, Verdict
+from drbench.text import printable, to_json
 
 LONGEST_BENCHMARK, LONGEST_MEASURE = 1024, 64
 NANOSECONDS = 1e9
@@ -30,9 +30,9 @@ def as_bencher(checked: Checked, width: int, color: bool) -> str:
         for end, value in zip(("lower_value", "upper_value"), _ends(verdict), strict=False):
             if math.isfinite(value):
                 metric[end] = scale * value
-        benchmark = " ".join(part for part in (verdict.variant, place) if part)
+        benchmark = " ".join(printable(part, LONGEST_BENCHMARK) for part in (verdict.variant, place) if part)
         found.setdefault(benchmark[:LONGEST_BENCHMARK], {})[_slug(name)] = metric
-    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(found, finite=True)
 
 
 def _slug(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Any
 
 from drbench import __version__
 from drbench.check.verdicts import Checked
+from drbench.text import to_json
 
 FORMAT, VERSION = "drbench-check", 1
 """The version changes when a reader of the one before would misread it."""
@@ -24,7 +24,7 @@ def as_json(checked: Checked, width: int, color: bool) -> str:
         "exit_code": checked.exit_code,
         **asdict(checked),
     }
-    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    return to_json(_finite(document), default=str, finite=True)
 
 
 def _finite(found: Any) -> Any:

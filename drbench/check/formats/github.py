@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drbench.check.formats import wording
 from drbench.check.verdicts import Checked, Verdict
+from drbench.text import CELL, LINE, printable
 
 MOST = 10
 """Annotations of one kind that GitHub shows of a step."""
@@ -40,9 +41,9 @@ def _message(verdict: Verdict) -> str:
 
 
 def _data(text: str) -> str:
-    """A line break would end the command."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """One line: a line break would end the command."""
+    return printable(text, LINE).replace("%", "%25")
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return printable(text, CELL).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")

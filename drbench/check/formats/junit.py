@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from drbench.check.formats import wording
 from drbench.check.verdicts import Checked, Verdict
 from drbench.errors import NOTHING
+from drbench.text import printable
 
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""XML 1.0 has no way to write these characters, escaped or not."""
 _ELEMENTS = {"failed": "error", "regression": "failure", "vanished": "failure", "unresolved": "failure"}
 
 
 def as_junit(checked: Checked, width: int, color: bool) -> str:
     """What counts for the exit code is a failure or an error; what could not be told or compared is skipped."""
-    root = ElementTree.Element("testsuites", {"name": _legal(f"drbench {checked.suite}")})
+    root = ElementTree.Element("testsuites", {"name": printable(f"drbench {checked.suite}")})
     metrics = dict.fromkeys(verdict.metric for verdict in checked.verdicts)
     for metric in metrics:
         own = [verdict for verdict in checked.verdicts if verdict.metric == metric]
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _legal(metric)})
+        suite = ElementTree.SubElement(root, "testsuite", {"name": printable(metric)})
         for verdict in own:
             _case(suite, checked, verdict)
         _count(suite, [suite])
     if checked.exit_code == NOTHING:  # all is skipped, which readers of this format take for a pass
         suite = ElementTree.SubElement(root, "testsuite", {"name": "check"})
         case = ElementTree.SubElement(suite, "testcase", {"name": "something was compared", "classname": "check"})
-        text = _legal(wording.headline(checked))
+        text = printable(wording.headline(checked))
         ElementTree.SubElement(case, "error", {"type": "nothing", "message": text}).text = text
         _count(suite, [suite])
     _count(root, list(root))
@@ -38,14 +36,14 @@ def as_junit(checked: Checked, width: int, color: bool) -> str:
 
 def _case(suite: ElementTree.Element, checked: Checked, verdict: Verdict) -> None:
     name = f"{verdict.variant} {wording.figure(verdict)}"
-    attributes = {"name": _legal(name), "classname": _legal(f"{checked.suite}.{verdict.metric}")}
+    attributes = {"name": printable(name), "classname": printable(f"{checked.suite}.{verdict.metric}")}
     case = ElementTree.SubElement(suite, "testcase", attributes)
-    text = _legal("\n".join(part for part in (wording.explanation(verdict), wording.figures(verdict)) if part))
+    text = "\n".join(printable(part) for part in (wording.explanation(verdict), wording.figures(verdict)) if part)
     if wording.passed(verdict):
         ElementTree.SubElement(case, "system-out").text = text
         return
     element = _ELEMENTS.get(verdict.outcome, "skipped") if verdict.fails else "skipped"
-    message = _legal(f"{verdict.outcome}: {wording.explanation(verdict)}".removesuffix(": "))
+    message = printable(f"{verdict.outcome}: {wording.explanation(verdict)}".removesuffix(": "))
     found = ElementTree.SubElement(case, element, {"message": message})
     if element != "skipped":
         found.set("type", verdict.outcome)
@@ -58,7 +56,3 @@ def _count(element: ElementTree.Element, suites: Sequence[ElementTree.Element]) 
     element.set("tests", str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         element.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
-
-
-def _legal(text: str) -> str:
-    return _NOT_IN_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -6,19 +6,10 @@ from collections.abc import Sequence
 
 from drbench.check.formats import wording
 from drbench.check.verdicts import Checked, Verdict
+from drbench.text import LINE, markdown
 
 MOST_ROWS = 100
 """Of a table: a comment may have 65,536 characters."""
-_SPECIAL = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "\\`*_[]|~#"},
-        "<": "&lt;",
-        ">": "&gt;",
-        "&": "&amp;",
-        "\n": " ",
-        "\r": " ",
-    }
-)
 
 
 def as_markdown(checked: Checked, width: int, color: bool) -> str:
@@ -45,7 +36,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
 
 def _row(verdict: Verdict) -> str:
     cells = [
-        _escaped(verdict.variant),
+        markdown(verdict.variant),
         _escaped(wording.figure(verdict)),
         _escaped(wording.value(verdict.before, verdict.unit)),
         _escaped(wording.value(verdict.now, verdict.unit)),
@@ -57,5 +48,4 @@ def _row(verdict: Verdict) -> str:
 
 
 def _escaped(text: str) -> str:
-    """What markdown would take for markup or HTML."""
-    return text.translate(_SPECIAL)
+    return markdown(text, LINE)

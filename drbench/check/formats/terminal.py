@@ -12,6 +12,7 @@ from drbench.check.verdicts import Checked, Verdict
 from drbench.errors import DONE
 from drbench.report.layout import Cells, lay_out
 from drbench.report.terminal import Page
+from drbench.text import CELL, printable
 
 _STYLES = {
     "failed": "bold red",
@@ -68,9 +69,9 @@ def _table(page: Page, verdicts: Sequence[Verdict], width: int) -> None:
     for verdict, row in zip(verdicts, rows, strict=True):
         if verdict.variant != variant:
             variant = verdict.variant
-            page.text(variant, "bold")
+            page.text(printable(variant, CELL), "bold")
         row.stylize(_STYLES.get(verdict.outcome, ""))
         page.lines([row])
         said = wording.explanation(verdict)
         if said and verdict.outcome != "held":
-            page.lines([Text(f"{INDENT * 2}{line}", style="dim") for line in wrap(said, max(width - 4, 20))])
+            page.lines([Text(f"{INDENT * 2}{line}", style="dim") for line in wrap(printable(said), max(width - 4, 20))])
