@@ -119,7 +119,7 @@ def _check_fit(splits: Splits, variant: Variant, experiment: Experiment) -> None
             f"{variant.input_shape}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
         )
     if len(splits.classes) != variant.num_classes:
-        hint = "as the weights have" if experiment.eval_weights else "(--num-classes). Leave it out"
+        hint = "as the weights have" if experiment.eval_weights else "(suite, --num-classes). Leave it out"
         raise InputError(
             f"data set {splits.name!r} has {len(splits.classes)} classes, got num_classes {variant.num_classes} {hint}"
         )

@@ -39,7 +39,7 @@ def load(kind: str, name: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's module does at import is the user's to mend, in one line
+    except (Exception, SystemExit) as error:  # whatever a user's module does at import is the user's to mend
         reason = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise InputError(f"{kind} {name!r}: importing {module_name!r} failed: {reason}") from error
     for part in attribute.split("."):

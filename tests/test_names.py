@@ -53,6 +53,13 @@ def test_what_cannot_be_had_is_one_line(own: Path, name: str, says: str) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_a_module_that_ends_the_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_leaving_module.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="importing 'own_leaving_module' failed: SystemExit: 3"):
+        resolve("model", "own_leaving_module:net", {})
+
+
 def test_a_source_is_hashed_whole(own: Path) -> None:
     digest = hashlib.sha256(own.read_bytes()).hexdigest()
     assert source_hashes(["own_names_module:Table", "registered"]) == {"own_names_module:Table": digest}

@@ -59,11 +59,14 @@ def _open(
     if root is None:
         raise InputError(f"data set {name!r} needs --data-root DIR: its files are expected in DIR/{folder}")
     base = paths.expanded(root, "--data-root")
-    with _plainly(name, source, base, folder):
+    with _plainly(name, source, base, folder, download):
         if not download and not paths.is_directory(base / folder, "--data-root"):
             raise RuntimeError("missing")
-        train, test = (source(root, train=part, download=download) for part in (True, False))
+        train, test = (source(str(base), train=part, download=download) for part in (True, False))
     parts = [(_pixels(part), np.asarray(part.targets, dtype=np.int64)) for part in (train, test)]
+    for part, (pixels, labels) in zip(("train", "test"), parts, strict=True):
+        if len(pixels) != len(labels):
+            raise InputError(f"data set {name!r} in {base}: {part} has {len(pixels)} images and {len(labels)} labels")
     (pixels, labels), (test_pixels, test_labels) = parts
     kept, held = hold_out(labels, val_fraction)
     images, targets = _tensor(pixels), torch.from_numpy(labels)
@@ -102,14 +105,21 @@ def _tensor(pixels: Any) -> torch.Tensor:
 
 
 @contextmanager
-def _plainly(name: str, source: type[Any], root: Path, folder: str) -> Iterator[None]:
-    """Turn what torchvision raises for files that are missing, damaged or unreachable into one clear line."""
+def _plainly(name: str, source: type[Any], root: Path, folder: str, download: bool) -> Iterator[None]:
+    """Turn what torchvision raises for files that are missing, damaged or unreachable into one clear line.
+
+    CIFAR's files are pickles: torchvision compares all of them with the published checksums before it loads the first.
+    """
     try:
         yield
+    except InputError:
+        raise
     except (RuntimeError, ValueError, AssertionError, EOFError, UnpicklingError, KeyError) as error:
         raise InputError(f"{_trouble(name, source, root, folder)}; --download fetches it") from error
     except OSError as error:  # also what urllib raises without a network
-        raise FailedError(f"data set {name!r} could not be read or fetched into {root}: {error}") from error
+        if download:
+            raise FailedError(f"data set {name!r} could not be fetched into {root}: {error}") from error
+        raise InputError(f"data set {name!r} cannot be read: {error}") from error
 
 
 def _trouble(name: str, source: type[Any], root: Path, folder: str) -> str:

@@ -80,19 +80,24 @@ def check_splits(splits: Splits) -> Splits:
         if not len(dataset):
             raise refuse(f"{part} has no images")
         if isinstance(dataset, Images):
-            _check_images(dataset, refuse, part)
+            _check_images(dataset, len(splits.classes), refuse, part)
     std = splits.preprocessing.get("std", ())
     if len(std) != shape[0] or not all(0 < value < float("inf") for value in std):
         raise refuse(f"got std {list(std)}; expected {shape[0]} numbers above 0, one per channel")
     return splits
 
 
-def _check_images(dataset: Images, refuse: Callable[[str], InputError], part: str) -> None:
+def _check_images(dataset: Images, classes: int, refuse: Callable[[str], InputError], part: str) -> None:
     images, labels = dataset.images, dataset.labels
     if images.dim() != 4 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
         raise refuse(
             f"{part} holds images of shape {tuple(images.shape)} and {labels.dtype} labels of shape "
             f"{tuple(labels.shape)}; expected (N, C, H, W) and int64 of shape (N,)"
+        )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise refuse(
+            f"{part} has labels from {int(labels.min())} to {int(labels.max())}; expected 0 to {classes - 1}, for the "
+            f"training set has {classes} classes"
         )
     if images.is_floating_point() and not bool(images.isfinite().all()):
         raise refuse(f"{part} images hold NaN or infinite values")

@@ -111,3 +111,69 @@ def test_a_truncated_fashion_mnist_is_named(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:5000])
     with pytest.raises(InputError, match="train-images-idx3-ubyte has 5000 bytes"):
         open_data(DataSettings("fashion-mnist", root=str(tmp_path)))
+
+
+def test_what_idx_headers_claim_is_checked(tmp_path: Path) -> None:
+    write_fashion(tmp_path)
+    folder = tmp_path / "FashionMNIST" / "raw"
+    idx(folder / "t10k-images-idx3-ubyte", np.zeros((19, 28, 28), np.uint8))
+    with pytest.raises(InputError, match=r"'fashion-mnist' in .*: test has 19 images and 20 labels"):
+        open_data(DataSettings("fashion-mnist", root=str(tmp_path)))
+    idx(folder / "t10k-images-idx3-ubyte", np.zeros((20, 28, 28), np.uint8))
+    idx(folder / "t10k-labels-idx1-ubyte", np.full(20, 11, np.uint8))
+    with pytest.raises(InputError, match="'fashion-mnist': test has labels from 11 to 11; expected 0 to 9"):
+        open_data(DataSettings("fashion-mnist", root=str(tmp_path)))
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+BATCHES = (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "files"),
+    [("cifar10", "cifar-10-batches-py", BATCHES), ("cifar100", "cifar-100-python", ("train", "test", "meta"))],
+)
+def test_a_pickle_that_is_not_the_published_one_is_never_loaded(
+    name: str, folder: str, files: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / folder).mkdir()
+    payload = pickle.dumps(Touch(tmp_path / "ran"))
+    pickle.loads(payload)
+    assert (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    for file in files:
+        (tmp_path / folder / file).write_bytes(payload)
+    with pytest.raises(InputError, match=rf"'{name}' is damaged: .*{files[0]} .*checksum"):
+        open_data(DataSettings(name, root=str(tmp_path)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_the_meta_file_of_cifar10_is_not_the_published_one(cifar10_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(cifar10_root / "cifar-10-batches-py", tmp_path / "cifar-10-batches-py")
+    meta = tmp_path / "cifar-10-batches-py" / "batches.meta"
+    meta.chmod(0o644)
+    meta.write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
+    with pytest.raises(InputError, match=r"batches\.meta .*checksum"):
+        open_data(DataSettings("cifar10", root=str(tmp_path)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_root_that_is_no_folder_and_files_that_are_folders(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--data-root: got .*Not a directory"):
+        open_data(DataSettings("cifar10", root=str(tmp_path / "file")))
+    with pytest.raises(InputError, match=r"is not in .*--download"):
+        open_data(DataSettings("cifar10", root=str(tmp_path / "no")))
+    for file in BATCHES:
+        (tmp_path / "cifar-10-batches-py" / file).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"there is no .*data_batch_1"):
+        open_data(DataSettings("cifar10", root=str(tmp_path)))
