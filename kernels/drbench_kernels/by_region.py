@@ -9,6 +9,7 @@ Shapes: rows (G, N*P, D), filters (S, m, O, D*) with S = N or 1 (shared by the b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def grouped_filters(filters: Tensor, groups: int) -> Tensor:
     if filters.dim() == 5:
         filters = filters.unsqueeze(0)
     samples, regions, out = filters.shape[:3]
-    return filters.reshape(samples, regions, groups, out // groups, -1)
+    return filters.reshape(samples, regions, groups, out // groups, prod(filters.shape[3:]))
 
 
 def segments(regions: Tensor, samples: int, count: int) -> tuple[Tensor, list[int]]:

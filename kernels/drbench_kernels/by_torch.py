@@ -131,4 +131,4 @@ def _kernel(filters: Tensor) -> Pair:
 def _grouped_experts(experts: Tensor, groups: int) -> Tensor:
     """(K, O, C/g, kh, kw) -> (K, G, O/G, D)."""
     count, out = experts.shape[:2]
-    return experts.reshape(count, groups, out // groups, -1)
+    return experts.reshape(count, groups, out // groups, prod(experts.shape[2:]))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from drbench_kernels import ops, paths
+from drbench_kernels import autograd, batching, ops, paths
 from drbench_kernels.columns import empty_like_layout
 from drbench_kernels.geometry import Geometry
 
@@ -81,6 +81,11 @@ def _by_steps(
     return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
         input, experts, coefficients, logits, bias, stride, padding, dilation, groups
     )
+
+
+for _twin in ("", "_by_torch"):
+    autograd.register(ops.LIBRARY, f"expert_layer{_twin}", _by_steps, None)
+batching.register(ops.LIBRARY, _by_steps)
 
 
 @torch.library.register_fake("drbench::expert_layer", lib=ops.LIBRARY)

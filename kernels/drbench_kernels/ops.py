@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from drbench_kernels import by_torch, native, paths
+from drbench_kernels import autograd, by_torch, composite, native, paths
 from drbench_kernels.by_torch import empty_output
 from drbench_kernels.columns import empty_like_layout
 from drbench_kernels.geometry import Geometry
@@ -182,42 +182,29 @@ def _(  # type: ignore[no-untyped-def]
     )
 
 
-def _remember(tensors: int) -> Callable[..., None]:
-    """Save the first `tensors` inputs; the bias after them is needed only by its presence."""
-
-    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:tensors])
-        ctx.geometry = inputs[tensors + 1 :]
-        ctx.has_bias = inputs[tensors] is not None
-
-    return setup
-
-
-def _backward(op: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
-    """The autograd rule of an op whose last tensors are guide and bias, from its backward op."""
+def _backward(name: str, tensors: int) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient of an op whose first `tensors` arguments end with the guide and are followed by the bias."""
+    op = getattr(torch.ops.drbench, f"{name}_backward").default
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        needs, guide = ctx.needs_input_grad, tensors[-1]
-        guide_learns = guide.is_floating_point() and needs[len(tensors) - 1]
-        gradients: list[Tensor | None] = [None] * len(tensors)
-        if any(needs[: len(tensors)]):
-            gradients = list(op(grad, *tensors, *ctx.geometry, guide_learns))
+        args, needs = autograd.arguments_of(ctx)
+        guide_learns = args[tensors - 1].is_floating_point() and needs[tensors - 1]
+        gradients: list[Tensor | None] = [None] * tensors
+        if any(needs[:tensors]):
+            gradients = list(op(grad, *args[:tensors], *args[tensors + 1 :], guide_learns))
         if not guide_learns:
             gradients[-1] = None
-        bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[len(tensors)] else None
+        bias = grad.sum((0, 2, 3)) if needs[tensors] else None
         return *gradients, bias, None, None, None, None
 
     return backward
 
 
 for _name, _tensors in (("region_conv2d", 3), ("expert_region_conv2d", 4)):
-    torch.library.register_autograd(
-        f"drbench::{_name}",
-        _backward(getattr(torch.ops.drbench, f"{_name}_backward")),
-        setup_context=_remember(_tensors),
-        lib=LIBRARY,
-    )
+    _again = getattr(composite, f"{_name}_backward")
+    for _twin in ("", "_by_torch"):
+        autograd.register(LIBRARY, f"{_name}{_twin}", getattr(composite, _name), _backward(_name, _tensors))
+        autograd.register(LIBRARY, f"{_name}_backward{_twin}", _again, autograd.through(_again))
 
 
 def _autocast(name: str, device: str, tensors: int) -> None:
