@@ -112,8 +112,8 @@ def test_state_dict_goes_into_another_network_of_the_kind():
 
 
 def test_names_of_what_was_there_are_kept():
-    plain = create_model("shufflenet_v2_x0_5", num_classes=6, input_shape=(3, 32, 32))
-    model = convert(plain, "last-pointwise", where_args={"guide": "block"}, input_shape=(3, 32, 32))
+    plain = create_model("shufflenet_v2_x0_5", num_classes=6, input_shape=(3, 64, 64))
+    model = convert(plain, "last-pointwise", where_args={"guide": "block"}, input_shape=(3, 64, 64))
     replaced = {f"{r.name}.weight" for r in model.conversion.replacements}
     assert set(plain.state_dict()) - replaced == set(model.state_dict()) & set(plain.state_dict())
 
