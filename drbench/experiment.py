@@ -263,6 +263,8 @@ def _train(job: Job, workdir: Path, resume: bool, say: OnEvent) -> Record:
     workdir.mkdir(parents=True, exist_ok=True)
     with memory.peak(_device_of(experiment)) as held:
         model = models.build(job.variant, seed=experiment.seed)
+        if is_import(job.variant.architecture):
+            models.check_output(model, job.variant)
         result = fit(
             model, splits, experiment.train, seed=experiment.seed, workdir=workdir, resume=resume, on_event=say
         )

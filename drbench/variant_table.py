@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,9 @@ from drbench.records import PLAIN, Variant
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
+
+
+_TABLES = ("operator_args", "where_args", "architecture_args")
 
 
 def _tuple(value: object) -> object:
@@ -79,6 +83,24 @@ def variant_of(table: object, source: str) -> Variant:
         first = error.errors(include_url=False)[0]
         raise InputError(f"{source}: variant.{_complaint(first)}") from error
     return Variant(**{field.name: getattr(checked, field.name) for field in fields(Variant)})
+
+
+def of_arguments(arguments: Mapping[str, Any]) -> Variant:
+    """The Variant of a caller's arguments, named as its fields.
+
+    As strict as `variant_of`, but the tables of further arguments hold what the callables take, which may be anything.
+    InputError in one line, beginning with the argument's name.
+    """
+    tables = {name: arguments[name] for name in _TABLES if name in arguments}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
+            raise InputError(f"{name}: got {short(table)}; it should be a mapping of names to values")
+    try:
+        checked = _VariantTable.model_validate({**arguments, **{name: {} for name in tables}})
+    except ValidationError as error:
+        raise InputError(_complaint(error.errors(include_url=False)[0])) from error
+    found = {field.name: getattr(checked, field.name) for field in fields(Variant)}
+    return Variant(**{**found, **{name: dict(table) for name, table in tables.items()}})
 
 
 def _complaint(error: Any) -> str:

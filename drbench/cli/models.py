@@ -55,6 +55,7 @@ def show_(
     from drbench import models
     from drbench.experiment import check
     from drbench.measure import cost
+    from drbench.names import is_import
     from drbench.records import Experiment
     from drbench.suite import of_model, variants
 
@@ -64,9 +65,12 @@ def show_(
     rows = variants(suite)[name]
     chosen = rows[1:] or rows
     check([Experiment("cost", (variant,)) for variant, _ in chosen])
-    found = [
-        (variant, label, cost.count(models.build(variant, seed=0), variant.input_shape)) for variant, label in chosen
-    ]
+    found = []
+    for variant, label in chosen:
+        model = models.build(variant, seed=0)
+        if num_classes is not None and is_import(name):
+            models.check_output(model, variant)
+        found.append((variant, label, cost.count(model, variant.input_shape)))
     if as_json:
         tables = [_as_json(*one) for one in found]
         write(to_json(tables[0] if len(tables) == 1 else tables))

@@ -8,6 +8,7 @@ from drbench.models.convert import convert
 from drbench.models.create import build, create_model
 from drbench.models.files import load_model, read_header, save_model
 from drbench.models.match import match_width
+from drbench.models.own import check_output
 from drbench.models.recipes import RECIPES, Recipe
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Replacement",
     "Skipped",
     "build",
+    "check_output",
     "convert",
     "create_model",
     "load_model",

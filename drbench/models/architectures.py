@@ -9,8 +9,7 @@ https://arxiv.org/abs/1807.11164.
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
@@ -172,34 +171,3 @@ _ALL = (
 )
 
 ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
-
-
-def build_own(name: str, factory: Callable[..., Any], wanted: Mapping[str, Any], args: Mapping[str, Any]) -> nn.Module:
-    """A network from a user's callable.
-
-    `args` are passed as they are; of `wanted` (num_classes, width, stem_stride, in_channels) those that the callable
-    accepts by name. InputError when a width or stem stride is asked for that it does not accept.
-    """
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # a builtin without a signature: give it what the user gave
-        parameters = {}  # type: ignore[assignment]
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    passed = {
-        key: value for key, value in wanted.items() if value is not None and key in parameters and key not in args
-    }
-    for key in ("width", "stem_stride"):
-        if wanted.get(key) is not None and key not in parameters:
-            raise InputError(f"{key}: got {wanted[key]!r}, but {name!r} has no argument {key!r} to take it")
-    unknown = [key for key in args if key not in parameters]
-    if unknown and parameters and not open_ended:
-        raise InputError(
-            f"architecture_args: {name!r} has no argument {unknown[0]!r}, allowed are {', '.join(parameters)}"
-        )
-    try:
-        model = factory(**passed, **args)
-    except Exception as error:  # whatever a user's code raises is the user's to mend, in one line
-        raise InputError(f"architecture {name!r} failed: {one_line(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"architecture {name!r} made a {type(model).__name__}, allowed is a torch.nn.Module")
-    return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from torch import nn
 
 from drbench import names
 from drbench.errors import InputError
-from drbench.models.architectures import ARCHITECTURES, Architecture, build_own
+from drbench.models.architectures import ARCHITECTURES, Architecture
 from drbench.models.convert import apply
+from drbench.models.foreign import one_line
+from drbench.models.own import build_own, check_output
 from drbench.models.weights import load_into
 from drbench.records import PLAIN, Variant
+from drbench.trial import image_shape
+from drbench.variant_table import of_arguments
 
 
 def create_model(
@@ -25,7 +30,7 @@ def create_model(
     where: str | Sequence[str] = "last-pointwise",
     where_args: Mapping[str, Any] | None = None,
     regions: int | None = None,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     input_shape: tuple[int, int, int] = (3, 224, 224),
     stem_stride: int | None = None,
     width: float | None = None,
@@ -38,9 +43,10 @@ def create_model(
     """Create a network by name, plain or converted.
 
     Args:
-        name: in ARCHITECTURES, or "package.module:callable" (called with num_classes if it takes that).
+        name: in ARCHITECTURES, or "package.module:callable" (called with num_classes if it takes that, by name or in
+            **kwargs).
         operator, where, where_args, regions, operator_args: as in `convert`; operator "conv" is the plain network.
-        num_classes: outputs of the classifier.
+        num_classes: outputs of the classifier; None is 1000. Where it is given, a callable's network has to have them.
         input_shape: (C,H,W) of the images.
         stem_stride: total stride of the first layers; None is as published (4 in ShuffleNet, 2 in MobileNet), 1 suits
             images under 64 pixels.
@@ -58,21 +64,26 @@ def create_model(
     """
     if regions is not None:
         operator_args["regions"] = regions
-    variant = Variant(
-        architecture=name,
-        operator=operator,
-        operator_args=operator_args,
-        where=(where,) if isinstance(where, str) else tuple(where),
-        where_args=dict(where_args or {}),
-        init=init or ("fresh" if weights is None or operator == PLAIN else "preserve"),
-        input_shape=_shape(input_shape),
-        num_classes=num_classes,
-        stem_stride=stem_stride,
-        architecture_args=dict(architecture_args or {}),
-        width=width,
-        sources=names.source_hashes((name, operator)),
+    variant = of_arguments(
+        {
+            "architecture": name,
+            "operator": operator,
+            "operator_args": operator_args,
+            "where": (where,) if isinstance(where, str) else where,
+            "where_args": {} if where_args is None else where_args,
+            "init": init or ("fresh" if weights is None or operator == PLAIN else "preserve"),
+            "input_shape": image_shape(input_shape),
+            "num_classes": 1000 if num_classes is None else num_classes,
+            "stem_stride": stem_stride,
+            "architecture_args": {} if architecture_args is None else architecture_args,
+            "width": width,
+        }
     )
-    return build(variant, seed=seed, weights=weights)
+    variant = replace(variant, sources=names.source_hashes((variant.architecture, variant.operator)))
+    model = build(variant, seed=seed, weights=weights)
+    if num_classes is not None and names.is_import(variant.architecture):
+        check_output(model, variant)
+    return model
 
 
 def build(
@@ -88,6 +99,7 @@ def build(
     what two variants of one architecture have in common starts equal; the global generator is left alone.
     `weights` are loaded into the plain network before it is converted.
     """
+    place = None if device is None else _device(device)
     with _seeded(seed):
         model = plain(variant)
     if weights is not None:
@@ -107,7 +119,7 @@ def build(
     elif variant.operator_args:
         raise InputError(f"operator 'conv' takes no arguments, got {', '.join(variant.operator_args)}")
     model.variant = variant  # type: ignore[assignment]
-    return model if device is None else model.to(device)
+    return model if place is None else model.to(place)
 
 
 def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
@@ -134,17 +146,21 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
     return build_own(variant.architecture, architecture, wanted, variant.architecture_args)
 
 
+def _device(given: torch.device | str) -> torch.device:
+    """InputError for what is no device, or not on this machine."""
+    try:
+        return torch.empty(0, device=given).device
+    except Exception as error:  # RuntimeError, AssertionError, NotImplementedError
+        raise InputError(f"device: got {given!r}; expected one of this machine's: {one_line(error)}") from error
+
+
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise InputError(f"seed: got {seed!r}; expected a whole number from 0 on, below 2**63")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def _shape(given: Sequence[int]) -> tuple[int, int, int]:
-    if len(given) != 3 or not all(isinstance(size, int) and size > 0 for size in given):
-        raise InputError(f"input_shape: got {given!r}, allowed is (channels, height, width) in whole numbers above 0")
-    return given[0], given[1], given[2]

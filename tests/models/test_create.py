@@ -134,6 +134,30 @@ def broken():
 
 def number():
     return 3
+
+
+def handed_on(**kwargs):
+    return small(**kwargs)
+
+
+def handed_on_to_fixed(**kwargs):
+    return fixed(**kwargs)
+
+
+def own_classes(**kwargs):
+    return small(num_classes=4, **kwargs)
+
+
+def swallowed(**_):
+    return small(4)
+
+
+def fixed():
+    return small(4)
+
+
+def grey(**kwargs):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, **kwargs))
 """
 
 
@@ -172,6 +196,21 @@ def test_a_network_of_ones_own():
         ("own_networks:missing", {}, r"has no 'missing'"),
         ("shufflenet_v2_x05", {}, r"^unknown model 'shufflenet_v2_x05': did you mean 'shufflenet_v2_x0_5'"),
         ("shufflenet_v2_x0_5", {"regions": 8}, r"^operator 'conv' takes no arguments, got regions"),
+        (
+            "own_networks:fixed",
+            {"num_classes": 7},
+            r"^num_classes: got 7, but 'own_networks:fixed' gives 4 classes. It has no argument 'num_classes'",
+        ),
+        ("own_networks:swallowed", {"num_classes": 7}, r"^num_classes: got 7, but .* gives 4 classes"),
+        ("own_networks:own_classes", {"num_classes": 7}, r"^num_classes: got 7, but .* gives 4 classes"),
+        ("own_networks:handed_on_to_fixed", {"num_classes": 7}, r"^num_classes: got 7, but .* gives 4 classes"),
+        ("own_networks:handed_on", {"stem_stride": 1}, r"^stem_stride: got 1, but .* does not take it: TypeError"),
+        ("own_networks:handed_on_to_fixed", {"width": 2.0}, r"^width: got 2.0, but .* does not take it: TypeError"),
+        (
+            "own_networks:handed_on",
+            {"num_classes": 7, "input_shape": (1, 9, 9)},
+            r"^input_shape: 'own_networks:handed_on' fails on \(1, 9, 9\): RuntimeError: .* to have 3 channels",
+        ),
         ("shufflenet_v2_x0_5", {"input_shape": (32, 32)}, r"^input_shape: got \(32, 32\)"),
         ("shufflenet_v2_x0_5", {"input_shape": (3, 0, 32)}, r"^input_shape: got \(3, 0, 32\)"),
     ],
@@ -180,3 +219,55 @@ def test_errors_are_one_line(name, arguments, message):
     with pytest.raises(InputError, match=message) as raised:
         create_model(name, **arguments)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("own")
+def test_arguments_reach_what_is_behind_kwargs():
+    model = create_model("own_networks:handed_on", num_classes=7, width=2.0, input_shape=(3, 9, 9))
+    assert model(torch.zeros(2, 3, 9, 9)).shape == (2, 7)
+    assert model[0].out_channels == 8
+    model = create_model("torchvision.models:shufflenet_v2_x0_5", num_classes=7, input_shape=(3, 64, 64))
+    assert model.fc.out_features == 7
+
+
+@pytest.mark.usefixtures("own")
+def test_what_does_not_take_an_argument_may_still_be_what_was_asked_for():
+    for name in ("fixed", "swallowed", "own_classes", "handed_on_to_fixed"):
+        for asked in ({"num_classes": 4}, {}):
+            model = create_model(f"own_networks:{name}", input_shape=(3, 9, 9), **asked)
+            assert model(torch.zeros(2, 3, 9, 9)).shape == (2, 4)
+
+
+WRONG_TYPES = {
+    "name": (None, 3, b"mobilenet", "", "a\nb"),
+    "operator": (None, 3, DRConv2d),
+    "where": (None, 3, [], [3], {"a": 1}),
+    "where_args": ("own", 3, {3: 1}),
+    "regions": ("8", 2.5, 0, [8]),
+    "num_classes": ("10", 0, -1, 2.5, True, 10**18, [10]),
+    "input_shape": (224, "3,224,224", (3, 224), (3, -1, 32), (3, 2.0, 32), (True, 32, 32), (3, 10**9, 32)),
+    "stem_stride": ("1", 0, 1.5, 3),
+    "width": ("1", 0, -1.0, float("nan"), float("inf"), 10**9, [1]),
+    "init": ("keep", 3, True),
+    "weights": (3, b"w.pt", ["w.pt"], "nowhere.pt", "", "a\0b"),
+    "seed": ("0", -1, 1.5, 2**64, True),
+    "architecture_args": (3, "a", {3: 1}, {"colour": 1}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_wrong_types_are_one_line_that_names_the_argument(name):
+    for value in WRONG_TYPES[name]:
+        arguments = {"name": "shufflenet_v2_x0_5", "operator": "drconv", "where": "last-pointwise", **SMALL}
+        with pytest.raises(InputError) as raised:
+            create_model(**(arguments | {name: value}))
+        message = str(raised.value)
+        assert {"name": "architecture"}.get(name, name) in message, (value, message)
+        assert message.isprintable()
+        assert len(message) < 500
+
+
+@pytest.mark.parametrize("device", ["gpu", 3.5, "cuda:99", "meta:x"])
+def test_a_device_that_is_none_is_refused(device):
+    with pytest.raises(InputError, match=r"^device: got .*; expected one of this machine's"):
+        build(Variant("shufflenet_v2_x0_5", **SMALL), device=device)

@@ -73,7 +73,7 @@ def rewritten(path, **changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda p: p.unlink(), r"no file"),
+        (lambda p: p.unlink(), r"No such file"),
         (lambda p: p.write_bytes(p.read_bytes()[:-1000]), r"is truncated or not safetensors"),
         (lambda p: p.write_bytes(p.read_bytes()[:100]), r"is truncated or not safetensors"),
         (lambda p: p.write_bytes(b""), r"is truncated or not safetensors"),
