@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from drbench import paths
+from drbench import bounds, paths
 from drbench.errors import InputError, unknown
 from drbench.names import HINT, is_import
 from drbench.records import DataSettings
@@ -43,10 +44,10 @@ def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
     `input_size` (or `input_size` among the data set's own arguments) is the side the images are brought to.
     InputError for an unknown name, or an image folder that is not there.
     """
-    size = input_size or settings.args.get("input_size")
+    size = side("input_size", input_size or settings.args.get("input_size"))
     if settings.name in KNOWN:
         known = KNOWN[settings.name]
-        own = settings.args.get("size") if known.synthetic else None  # drawn at any size
+        own = side("size", settings.args.get("size")) if known.synthetic else None  # drawn at any size
         size = size or own or known.input_shape[1]
         return Info(known.num_classes, (known.input_shape[0], size, size), known.synthetic)
     if settings.name == IMAGEFOLDER:
@@ -58,6 +59,15 @@ def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
         splits = open_data(settings, input_size=input_size)
         return Info(len(splits.classes), splits.input_shape, splits.synthetic)
     raise unknown("data set", settings.name, NAMES, HINT)
+
+
+def side(name: str, value: Any) -> int | None:
+    """A side of an image in pixels from a suite's [data.args], or None. InputError for what is no such number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= bounds.SIDE:
+        raise InputError(f"data {name}: got {value!r:.50}; expected a whole number of pixels from 1 to {bounds.SIDE}")
+    return value
 
 
 def folder_root(root: str | None) -> Path:

@@ -19,8 +19,8 @@ from drbench.errors import DrbenchError, InputError
 CHANNELS = (1, 3, 4)
 """Usual numbers of channels: how an image of (H, W, C) is told from one of (C, H, W)."""
 
-MAX_CLASSES = 1_000_000
-"""A label from here on is an identifier, not a class index: the last layer alone would not fit into memory."""
+MAX_CLASSES = 10_000_000
+"""A label from here on is taken for an identifier: the largest public data sets have some millions of classes."""
 
 
 def as_item(item: Any) -> tuple[Tensor, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from drbench.data.custom import open_custom
 from drbench.data.imagefolder import imagefolder
+from drbench.data.info import side
 from drbench.data.shapes import shapes
 from drbench.data.small import cifar10, cifar100, fashion_mnist
 from drbench.data.splits import Splits, check_splits
@@ -43,6 +44,7 @@ def open_data(
     """
     loader = resolve("data set", settings.name, DATASETS)
     own = dict(settings.args)
+    side("input_size", own.get("input_size"))
     if is_import(settings.name):
         given = dict(preprocessing) if preprocessing else None
         return check_splits(open_custom(loader, settings, input_size=input_size, preprocessing=given))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from drbench import bounds
 from drbench.data.augment import ShiftFlip, check_augment
 from drbench.data.preprocess import describe, override
 from drbench.data.splits import Images, Splits, array_digest, hold_out
@@ -32,6 +33,8 @@ KINDS: dict[str, Callable[[Array, Array], npt.NDArray[np.bool_]]] = {
     "cross": lambda x, y: (np.minimum(abs(x), abs(y)) <= 0.3) & (np.maximum(abs(x), abs(y)) <= 1.0),
     "triangle": lambda x, y: (y <= 0.8) & (2.0 * abs(x) <= y + 1.1),
 }
+MOST, LARGEST, PIXELS = 1_000_000, 1024, 2**28
+"""Images of a part, their side, and pixels of all: each takes 24 bytes while they are drawn."""
 CLASSES = tuple(f"{kind}-{half}" for kind in KINDS for half in ("above", "below"))
 MEAN, STD = (0.3, 0.3, 0.3), (0.2, 0.2, 0.2)
 
@@ -52,11 +55,21 @@ def shapes(
 
     Augmented by shifts of up to 2 px; never turned or mirrored, for position matters.
     """
-    for name, value, least in (("train", train, 20), ("test", test, 10), ("size", size, 16)):
-        if not isinstance(value, int) or value < least:
-            raise InputError(f"data set 'shapes': {name} {value!r} is not allowed: a whole number from {least} up")
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"data set 'shapes': seed {seed!r} is not allowed: a whole number from 0 up")
+    for name, value, least, most in (
+        ("train", train, 20, MOST),
+        ("test", test, 10, MOST),
+        ("size", size, 16, LARGEST),
+        ("seed", seed, 0, bounds.INTEGER),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise InputError(
+                f"data set 'shapes': {name}: got {value!r:.50}; expected a whole number, {least} to {most}"
+            )
+    if (train + test) * size**2 > PIXELS:
+        raise InputError(
+            f"data set 'shapes': got {train + test} images of {size} px; expected at most {PIXELS} pixels in all, for "
+            "they are drawn in memory. Lower train, test or size"
+        )
     if not isinstance(noise, int | float) or not 0 <= noise <= 1:
         raise InputError(f"data set 'shapes': noise {noise!r} is not allowed: a number from 0 to 1")
     images, labels = draw(train + test, size, seed, noise)

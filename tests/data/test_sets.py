@@ -170,6 +170,14 @@ def test_a_misspelt_name(function: object) -> None:
         function(DataSettings("cifar-10"))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("value", ["abc", -5, 0, True, 1e3, [3], 10**8, 10**30])
+@pytest.mark.parametrize("name", ["shapes", "cifar10", "imagefolder", "math:sqrt"])
+def test_sizes_that_are_none(name: str, value: object) -> None:
+    for function in (info, open_data):
+        with pytest.raises(InputError, match=r"data input_size: got .*; expected a whole number of pixels"):
+            function(DataSettings(name, args={"input_size": value}))  # type: ignore[operator]
+
+
 def test_a_misspelt_argument() -> None:
     with pytest.raises(InputError, match=r"'trian': allowed are .*train"):
         open_data(DataSettings("shapes", args={"trian": 3}))
