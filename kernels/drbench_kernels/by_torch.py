@@ -3,6 +3,8 @@
     region_forward, region_backward     filters at hand (by_region)
     expert_forward, expert_backward     filters mixed from experts: by_region or by_expert, as `paths.torch_path` says
 
+Filters that see one channel are computed by `depthwise`, mixed beforehand where they are of experts.
+
 `drbench_kernels.gpu` has functions of the same names and arguments. Tensors are those of the public functions.
 """
 
@@ -13,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from drbench_kernels import by_expert, by_region, paths
+from drbench_kernels import by_expert, by_region, depthwise, paths
 from drbench_kernels.columns import empty_like_layout, from_rows, gradient_rows, output_rows, to_rows
 from drbench_kernels.geometry import Geometry, Pair
 
@@ -23,7 +25,11 @@ def region_forward(input: Tensor, filters: Tensor, guide: Tensor, bias: Tensor |
     output = empty_output(input, filters, geometry)
     grouped = by_region.grouped_filters(filters, geometry.groups)
     regions = regions_of(guide, grouped.shape[1])
-    if output.numel():
+    if output.numel() and paths.is_depthwise(filters.shape):
+        output.copy_(
+            depthwise.forward(input, _per_sample(filters), regions, geometry, (output.shape[2], output.shape[3]))
+        )
+    elif output.numel():
         rows = to_rows(input, _kernel(filters), geometry)
         output_rows(by_region.forward(rows, grouped, regions), output)
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
@@ -39,6 +45,14 @@ def region_backward(
     grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
     if not grad.numel():
         return torch.zeros_like(input), torch.zeros_like(filters), grad_guide
+    if paths.is_depthwise(filters.shape):
+        grad_input, grad_own, learned = depthwise.backward(
+            grad, input, _per_sample(filters), regions, geometry, guide_learns
+        )
+        if learned is not None:
+            grad_guide = _guide_gradient(guide, learned)
+        result = empty_like_layout(input, tuple(input.shape)).copy_(grad_input)
+        return result, grad_own.reshape(filters.shape).to(filters.dtype), grad_guide
     rows, grad_out = to_rows(input, kernel, geometry), gradient_rows(grad, geometry.groups)
     grad_filters = by_region.backward_filters(rows, grad_out, grouped, regions).reshape(filters.shape).contiguous()
     if guide_learns:
@@ -53,6 +67,8 @@ def expert_forward(
     input: Tensor, experts: Tensor, coefficients: Tensor, guide: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
     """(N, O, H', W') in dtype and memory format of `input`."""
+    if paths.is_depthwise(experts.shape):
+        return region_forward(input, _mixed(experts, coefficients), guide, bias, geometry)
     output = empty_output(input, experts, geometry)
     count = coefficients.shape[1]
     regions = regions_of(guide, count)
@@ -62,9 +78,8 @@ def expert_forward(
         if paths.torch_path(positions, prod(experts.shape[1:]), count, experts.shape[0]) == paths.BY_EXPERT:
             products = by_expert.forward(rows, _grouped_experts(experts, geometry.groups), coefficients, regions)
         else:
-            mixed = torch.matmul(coefficients, experts.flatten(1).to(coefficients.dtype)).to(experts.dtype)
-            filters = mixed.view(-1, count, *experts.shape[1:])
-            products = by_region.forward(rows, by_region.grouped_filters(filters, geometry.groups), regions)
+            filters = by_region.grouped_filters(_mixed(experts, coefficients), geometry.groups)
+            products = by_region.forward(rows, filters, regions)
         output_rows(products, output)
     return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
@@ -79,6 +94,10 @@ def expert_backward(
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input, experts, coefficients and (where `guide_learns`; else an empty tensor) guide."""
+    if paths.is_depthwise(experts.shape):
+        filters = _mixed(experts, coefficients)
+        grad_input, grad_filters, grad_guide = region_backward(grad, input, filters, guide, geometry, guide_learns)
+        return grad_input, *_unmixed(grad_filters, experts, coefficients), grad_guide
     kernel = _kernel(experts)
     regions = regions_of(guide, coefficients.shape[1])
     grad_guide = torch.zeros_like(guide) if guide_learns else guide.new_empty(0)
@@ -122,6 +141,24 @@ def _guide_gradient(guide: Tensor, scores: Tensor) -> Tensor:
     soft = guide.to(precise).softmax(1)
     scores = scores.to(precise).view(n, height, width, count).permute(0, 3, 1, 2)
     return (soft * (scores - (soft * scores).sum(1, keepdim=True))).to(guide.dtype).contiguous()
+
+
+def _per_sample(filters: Tensor) -> Tensor:
+    """(N or 1, m, O, C/groups, kh, kw)."""
+    return filters if filters.dim() == 6 else filters.unsqueeze(0)
+
+
+def _mixed(experts: Tensor, coefficients: Tensor) -> Tensor:
+    """(N, m, O, C/groups, kh, kw): every region's filter."""
+    mixed = torch.matmul(coefficients, experts.flatten(1).to(coefficients.dtype)).to(experts.dtype)
+    return mixed.view(-1, coefficients.shape[1], *experts.shape[1:])
+
+
+def _unmixed(grad_filters: Tensor, experts: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of experts and coefficients from those of the mixed filters."""
+    rows = grad_filters.flatten(2).to(coefficients.dtype)
+    grad_experts = torch.matmul(coefficients.flatten(0, 1).t(), rows.flatten(0, 1)).to(experts.dtype)
+    return grad_experts.view(experts.shape), torch.matmul(rows, experts.flatten(1).to(coefficients.dtype).t())
 
 
 def _kernel(filters: Tensor) -> Pair:

@@ -8,6 +8,7 @@ one-hot mask its softmax.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -42,6 +43,9 @@ def define(schema: str) -> None:
 for _schema in _SCHEMAS:
     define(_schema)
 
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(
+    torch._C.DispatchKey.AutocastCUDA
+)
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
 
@@ -49,8 +53,13 @@ def implements(name: str) -> Callable[[Implementation], Implementation]:
     """Register for every device. (torch.library.custom_op would load torch._dynamo, seconds, in the first call.)"""
 
     def register(function: Implementation) -> Implementation:
+        @wraps(function)
+        def run(*args: Any) -> Any:
+            with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):  # a backward may run inside autocast
+                return function(*args)
+
         for op in (name, f"{name}_by_torch"):
-            LIBRARY.impl(op, function, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+            LIBRARY.impl(op, run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         return function
 
     return register

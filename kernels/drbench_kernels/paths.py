@@ -15,7 +15,7 @@ import torch
 from drbench_kernels import native
 
 NATIVE = "native"
-"""C++ on the CPU: tiles of one region's positions; experts are mixed panel by panel, in the cache."""
+"""C++ on the CPU: tiles of one region's positions; experts are mixed panel by panel, in the cache; depthwise apart."""
 TRITON_REGION, TRITON_EXPERT = "triton-region", "triton-expert"
 """Triton on a GPU: with every region's filter at hand; or through every expert, no filter ever built."""
 BY_REGION, BY_EXPERT = "by-region", "by-expert"
@@ -60,6 +60,11 @@ def expert_path(device: str, dtype: torch.dtype, positions: int, filter_size: in
     return torch_path(positions, filter_size, regions, experts)
 
 
+def is_depthwise(filters_shape: Sequence[int]) -> bool:
+    """Whether a filter (..., O, C/groups, kh, kw) sees one channel: no path gains by leaving its experts unmixed."""
+    return filters_shape[-3] == 1
+
+
 def torch_path(positions: int, filter_size: int, regions: int, experts: int) -> str:
     """The cheaper in PyTorch: mixing every region's filter, or passing every position through every expert."""
     extra = (experts - 1) * positions * filter_size
@@ -94,6 +99,6 @@ def expert_region_conv2d_executed(
     n, _, height, width = output_shape
     experts, filter_size = experts_shape[0], prod(experts_shape[1:])
     path = expert_path(device, dtype, height * width, filter_size, regions, experts)
-    if path in (BY_EXPERT, TRITON_EXPERT):
+    if path == TRITON_EXPERT or (path == BY_EXPERT and not is_depthwise(experts_shape)):
         return n * height * width * experts * filter_size
     return expert_region_conv2d_madds(output_shape, experts_shape, regions)

@@ -64,10 +64,10 @@ Four expert_region_conv2d_backward(const Tensor& grad, const Tensor& input, cons
         guide_learns);
   Work work(input, experts, coefficients, guide, std::nullopt, stride, padding, dilation, groups);
   work.take_gradient(grad);
-  auto dx = work.backward_input(input, true);
-  auto da = work.backward_coefficients(coefficients);
+  auto dx = work.backward_input(input, guide_learns || work.p.experts);
+  auto [de, da] = work.backward_mixing(experts, coefficients);
   auto df = guide_learns ? work.backward_guide(guide) : at::empty({0}, guide.options());
-  return {dx, work.backward_filters(experts), da, df};
+  return {dx, de, da, df};
 }
 
 // Guide, pooling, routing and convolution of a whole layer: see drbench_kernels.layer.
@@ -101,7 +101,8 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
   TORCH_CHECK_VALUE(routing.size(0) == guide.size(0) * experts.size(0) && routing.size(1) == input.size(1) &&
                         routing_bias.numel() == routing.size(0) && (!bias || bias->numel() == experts.size(1)),
                     "routing is ", routing.sizes(), ": allowed is (m*K, C), with a bias of m*K; the layer's bias has O");
-  Work work(x, floats(experts), floats(bias), size(0), size(1), stride, padding, dilation, groups);
+  Work work(images(seen_by(experts, x, groups)), floats(experts), floats(bias), size(0), size(1), stride, padding, dilation,
+            is_depthwise(x, groups) ? experts.size(1) : groups);
   const Work choice(x, floats(guide), Tensor(), size(0), size(1), stride, guide_padding, dilation, 1);
   auto &p = work.p, q = choice.p;
   p.regions = guide.size(0), p.experts = experts.size(0);
@@ -112,7 +113,7 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
   std::iota(numbers.data_ptr<int32_t>(), numbers.data_ptr<int32_t>() + positions + 64, 0);
   const auto logits = empty({p.samples, positions, p.regions});
   const auto panels = empty({work.with.guide_panels(q)});
-  const auto sums = empty({p.samples, pieces, p.channels});
+  const auto sums = empty({p.samples, pieces, q.channels});
   work.coefficients = empty({p.samples, p.regions, p.experts});
   q.output = logits.data_ptr<float>();
   auto *sum = sums.data_ptr<float>(), *a = work.coefficients.data_ptr<float>();
@@ -122,21 +123,22 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
     const int64_t count = std::min(from + cut, positions) - from;
     if (count > 0)
       work.with.guide(q, n, numbers.const_data_ptr<int32_t>() + from, count, panels.const_data_ptr<float>(), work.region);
-    work.with.pool(p, n, std::min(from, pixels), std::min(from + cut, pixels), sum + task * p.channels);
+    work.with.pool(q, n, std::min(from, pixels), std::min(from + cut, pixels), sum + task * q.channels);
   });
   at::parallel_for(0, p.samples, 1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      float* pooled = sum + n * pieces * p.channels;
-      for (int64_t c = 0; c < p.channels; ++c) {
-        for (int64_t i = 1; i < pieces; ++i) pooled[c] += pooled[i * p.channels + c];
+      float* pooled = sum + n * pieces * q.channels;
+      for (int64_t c = 0; c < q.channels; ++c) {
+        for (int64_t i = 1; i < pieces; ++i) pooled[c] += pooled[i * q.channels + c];
         pooled[c] /= static_cast<float>(pixels);
       }
       const int64_t count = p.regions * p.experts;
-      work.with.coefficients(pooled, p.channels, w.const_data_ptr<float>(), b.const_data_ptr<float>(), count, p.experts,
+      work.with.coefficients(pooled, q.channels, w.const_data_ptr<float>(), b.const_data_ptr<float>(), count, p.experts,
                              a + n * count);
     }
   });
   p.coefficients = a;
+  work.pack_depthwise();
   work.sort();
   return work.forward(input);
 }

@@ -7,6 +7,7 @@
 #include "backward_filters.h"
 #include "backward_input.h"
 #include "common.h"
+#include "depthwise.h"
 #include "forward.h"
 #include "guide.h"
 #include "layer.h"
@@ -23,13 +24,22 @@ const Kernels DRBENCH_NAME(DRBENCH_TABLE) = {DRBENCH_TEXT(DRBENCH_TABLE),
                                              shared_scratch,
                                              prepare_pieces,
                                              prepare_forward,
-                                             plan_forward,
-                                             forward,
-                                             score_chunks,
-                                             plan_backward_input,
-                                             backward_input,
-                                             plan_backward_filters,
-                                             backward_filters,
+                                             {plan_forward,
+                                              forward,
+                                              score_chunks,
+                                              plan_backward_input,
+                                              backward_input,
+                                              plan_backward_filters,
+                                              backward_filters},
+                                             {depthwise::plan_forward,
+                                              depthwise::forward,
+                                              depthwise::score_chunks,
+                                              depthwise::plan_backward_input,
+                                              depthwise::backward_input,
+                                              depthwise::plan_backward_filters,
+                                              depthwise::backward_filters},
+                                             depthwise::packed_size,
+                                             depthwise::pack,
                                              mix_scores,
                                              sort,
                                              argmax,

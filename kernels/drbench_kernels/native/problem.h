@@ -19,6 +19,7 @@ struct Problem {
   const float* filters;  // (N or 1, m, O, C/G, taps), or the experts (K, O, C/G, taps)
   bool shared_filters;   // one set for the batch
   bool pointwise;        // every position sees the pixel of its own number, and no other
+  const float* packed;        // depthwise: filters as depthwise.h packs them; else null
   const float* coefficients;  // (N, m, K), with experts only
   const float* bias;          // (O), or null
   const float* grad;          // (N, P, O)
@@ -49,14 +50,8 @@ struct Plan {
   int64_t scratch;
 };
 
-struct Kernels {
-  const char* name;
-  void (*find_pixels)(const Problem&, int32_t* pixels);
-  // Floats that all pieces share, prepared by prepare_forward in `pieces` parallel pieces; 0 where nothing is shared.
-  int64_t (*shared_scratch)(const Problem&);
-  int64_t (*prepare_pieces)(const Problem&);
-  void (*prepare_forward)(const Problem&, int64_t piece, float* shared);
-
+// The three passes. Depthwise has its own, without experts: their filters are mixed beforehand, being small.
+struct Steps {
   Plan (*plan_forward)(const Problem&, int64_t threads);
   void (*forward)(const Problem&, int64_t threads, int64_t task, const float* shared, float* scratch);
 
@@ -67,6 +62,19 @@ struct Kernels {
 
   Plan (*plan_backward_filters)(const Problem&, int64_t threads);
   void (*backward_filters)(const Problem&, int64_t threads, int64_t task, float* scratch);
+};
+
+struct Kernels {
+  const char* name;
+  void (*find_pixels)(const Problem&, int32_t* pixels);
+  // Floats that all pieces share, prepared by prepare_forward in `pieces` parallel pieces; 0 where nothing is shared.
+  int64_t (*shared_scratch)(const Problem&);
+  int64_t (*prepare_pieces)(const Problem&);
+  void (*prepare_forward)(const Problem&, int64_t piece, float* shared);
+
+  Steps dense, depthwise;
+  int64_t (*packed_size)(const Problem&);  // floats of one packed depthwise filter
+  void (*pack)(const Problem&, int64_t filter, float* packed);
 
   // With experts, per sample: (m, P) scores of the regions from those of the experts.
   void (*mix_scores)(const Problem&, int64_t sample, float* mixed);

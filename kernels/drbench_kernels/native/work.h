@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 
 #if defined(__linux__)
@@ -105,20 +106,35 @@ void run(const Plan& plan, const F& f) {
   });
 }
 
+// One channel a group. Where a channel has several outputs, it is repeated for each of them: then a filter has one.
+bool is_depthwise(const Tensor& input, int64_t groups) { return groups > 1 && input.size(1) == groups; }
+
+Tensor seen_by(const Tensor& filters, const Tensor& input, int64_t groups) {
+  const int64_t each = filters.size(-4) / groups;
+  return is_depthwise(input, groups) && each > 1 ? input.repeat_interleave(each, 1) : input;
+}
+
+// In float32, whatever autocast says: a backward may run inside it.
+Tensor product(const Tensor& a, const Tensor& b) {
+  const c10::impl::ExcludeDispatchKeyGuard full_precision(c10::autocast_dispatch_keyset);
+  return at::matmul(a, b).contiguous();
+}
+
 // A Problem, and the tensors that its pointers look into.
 struct Work {
   Problem p{};
-  Tensor input, filters, coefficients, bias, grad, zeros, pixels, logits, lists, scores, shared;
+  Tensor input, filters, packed, experts, coefficients, bias, grad, zeros, pixels, logits, lists, scores, shared;
   int32_t *region = nullptr, *order = nullptr, *starts = nullptr;
   int64_t region_stride = 0, position_stride = 0;  // of the logits
   int64_t threads = at::get_num_threads();
   const Kernels& with = *kernels();
+  const drbench::Steps& steps;
 
   Work(const Tensor& input_, const Tensor& filters_, const std::optional<Tensor>& coefficients_, const Tensor& guide,
        const std::optional<Tensor>& bias_, IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation,
        int64_t groups)
-      : Work(images(input_), floats(filters_), floats(bias_), guide.size(-2), guide.size(-1), stride, padding, dilation,
-             groups) {
+      : Work(images(seen_by(filters_, input_, groups)), floats(filters_), floats(bias_), guide.size(-2), guide.size(-1), stride, padding, dilation,
+             is_depthwise(input_, groups) ? filters_.size(-4) : groups) {
     coefficients = floats(coefficients_);
     p.regions = filters.size(-5);
     if (coefficients.defined()) {
@@ -126,6 +142,7 @@ struct Work {
       p.regions = coefficients.size(1), p.experts = coefficients.size(2);
     }
     p.shared_filters = !p.experts && filters.dim() == 5;
+    pack_depthwise();
     make_lists();
     find_regions(guide);
     sort();
@@ -134,7 +151,8 @@ struct Work {
   // Without regions, as yet: all tensors are float32, `images_` channels_last.
   Work(Tensor images_, Tensor filters_, Tensor bias_, int64_t out_height, int64_t out_width, IntArrayRef stride,
        IntArrayRef padding, IntArrayRef dilation, int64_t groups)
-      : input(std::move(images_)), filters(std::move(filters_)), bias(std::move(bias_)) {
+      : input(std::move(images_)), filters(std::move(filters_)), bias(std::move(bias_)),
+        steps(is_depthwise(input, groups) ? with.depthwise : with.dense) {
     p.samples = input.size(0), p.channels = input.size(1), p.height = input.size(2), p.width = input.size(3);
     p.outputs = filters.size(-4), p.kernel_h = filters.size(-2), p.kernel_w = filters.size(-1), p.groups = groups;
     p.out_height = out_height, p.out_width = out_width;
@@ -154,6 +172,21 @@ struct Work {
     }
     TORCH_CHECK_VALUE(p.samples * p.positions() <= std::numeric_limits<int32_t>::max(), "input has ",
                       p.samples * p.positions(), " positions: allowed are 2147483647");
+  }
+
+  // Depthwise filters as the kernels read them, those of experts mixed: that is little work, and the rest has no experts.
+  void pack_depthwise() {
+    if (&steps != &with.depthwise) return;
+    const int64_t size = with.packed_size(p), count = filters.numel() / p.filter_size();
+    packed = empty({count, size});
+    auto* to = packed.data_ptr<float>();
+    run({count, 0}, [&](int64_t filter, float*) { with.pack(p, filter, to); });
+    if (p.experts) {
+      experts = packed;
+      packed = product(coefficients, experts);
+      p.experts = 0;
+    }
+    p.packed = packed.const_data_ptr<float>();
   }
 
   // Regions, order and starts; the kernels look a tile ahead in `order`, which must not lead out of it.
@@ -217,8 +250,8 @@ struct Work {
       prepared = shared.data_ptr<float>();
       run({pieces, 0}, [&](int64_t piece, float*) { with.prepare_forward(p, piece, prepared); });
     }
-    run(with.plan_forward(p, threads),
-        [&](int64_t task, float* scratch) { with.forward(p, threads, task, prepared, scratch); });
+    run(steps.plan_forward(p, threads),
+        [&](int64_t task, float* scratch) { steps.forward(p, threads, task, prepared, scratch); });
     return laid_out_as(like, y);
   }
 
@@ -229,24 +262,45 @@ struct Work {
 
   // dx; and the scores, in one chunk, where all regions (or experts) are gone through.
   Tensor backward_input(const Tensor& like, bool all_regions) {
-    const int64_t chunks = with.score_chunks(p, threads), filters_ = p.experts ? p.experts : p.regions;
+    const int64_t chunks = steps.score_chunks(p, threads), filters_ = p.experts ? p.experts : p.regions;
     auto dx = empty_images(input.sizes(), !p.pointwise);
     p.grad_input = dx.data_ptr<float>();
     scores = empty({all_regions || p.experts ? chunks : 0, p.samples, filters_, p.positions()});
     p.scores = scores.data_ptr<float>();
-    run(with.plan_backward_input(p, threads),
-        [&](int64_t task, float* scratch) { with.backward_input(p, threads, task, all_regions, scratch); });
+    run(steps.plan_backward_input(p, threads),
+        [&](int64_t task, float* scratch) { steps.backward_input(p, threads, task, all_regions, scratch); });
     scores = chunks == 1 || !scores.size(0) ? scores.flatten(0, 1) : scores.sum(0);
     p.scores = scores.data_ptr<float>();
+    const int64_t channels = like.size(1), each = p.channels / channels;
+    if (each > 1) dx = images(dx.view({p.samples, channels, each, p.height, p.width}).sum(2));
     return laid_out_as(like, dx);
   }
 
   Tensor backward_filters(const Tensor& like) {
-    auto dw = empty(filters.sizes());
+    const auto dw = gradient_of(p.packed ? packed : filters);
+    return p.packed ? unpacked(dw, like) : dw.to(like.scalar_type());
+  }
+
+  Tensor gradient_of(const Tensor& values) {
+    auto dw = empty(values.sizes());
     p.grad_filters = dw.data_ptr<float>();
-    run(with.plan_backward_filters(p, threads),
-        [&](int64_t task, float* scratch) { with.backward_filters(p, threads, task, scratch); });
-    return dw.to(like.scalar_type());
+    run(steps.plan_backward_filters(p, threads),
+        [&](int64_t task, float* scratch) { steps.backward_filters(p, threads, task, scratch); });
+    return dw;
+  }
+
+  // Gradients of experts and coefficients; of depthwise ones from those of the filters that were mixed.
+  std::tuple<Tensor, Tensor> backward_mixing(const Tensor& like, const Tensor& like_coefficients) {
+    if (!p.packed) return {backward_filters(like), backward_coefficients(like_coefficients)};
+    const auto dw = gradient_of(packed);
+    return {unpacked(product(coefficients.flatten(0, 1).t(), dw.flatten(0, 1)), like),
+            product(dw, experts.t()).to(like_coefficients.scalar_type())};
+  }
+
+  // Packed depthwise filters as PyTorch has them.
+  Tensor unpacked(const Tensor& packed, const Tensor& like) const {
+    const auto taps = packed.view({-1, p.taps(), packed.size(-1) / p.taps()}).slice(2, 0, p.channels).transpose(1, 2);
+    return taps.reshape(like.sizes()).to(like.scalar_type());
   }
 
   // dA[n, j, k] = the sum of expert k's scores over the positions of region j.
