@@ -76,3 +76,20 @@ def test_links_lead_somewhere(page: str) -> None:
     text = (TOP / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((TOP / page).parent / link).exists(), f"{page} links to {link}"
+
+
+def test_every_dotted_name_works_after_import_drbench_alone():
+    """`drbench.operators.DRConv2d` and the like; nothing of torch is loaded until one is used."""
+    pages = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    dotted = re.findall(r"(?<![\w/.-])drbench(?:\.[A-Za-z]\w*)+", text)
+    names = {name for name in dotted if name.split(".")[1] not in ("toml", "yml", "baseline", "db")}  # files
+    assert {
+        "drbench.operators.DRConv2d",
+        "drbench.data.Splits",
+        "drbench.convert",
+        "drbench.measure.cost.count",
+    } <= names
+    script = f"import sys, drbench; assert 'torch' not in sys.modules; print({', '.join(sorted(names))})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
