@@ -39,6 +39,12 @@ class FailedError(DrbenchError):
     exit_code = FAILED
 
 
+class InterruptedRunError(DrbenchError):
+    """A run that a signal ended: how to go on with it."""
+
+    exit_code = INTERRUPTED
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> InputError:
     """An InputError for a name that is not there: the nearest ones first, then all that are.
 

@@ -6,19 +6,18 @@ is what a ratio of the same kind has to exceed, and how long a comparison must t
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drbench import timing
+from drbench import interrupts, timing
 from drbench.errors import InputError
 from drbench.intervals import Interval, ratio_interval, resolution
 from drbench.jobs import now
 from drbench.records import NOISE, Event, Experiment, Record, Run
-from drbench.runner import Outcome, here, new_run_id, prepare
+from drbench.runner import Outcome, here, new_run_id, prepare, under_way
 from drbench.stages import limits_of
 from drbench.suite import to_toml
 from drbench.suite_tables import Suite
@@ -67,8 +66,7 @@ def measure(
         machine=here(),
         code=code(),
     )
-    store.begin_run(run)
-    status, records = "failed", []
+    records: list[Record] = []
     start = time.perf_counter()
     blocks: list[float] = []
 
@@ -78,20 +76,15 @@ def measure(
         on_event(Event("step", NOISE, min(round(passed), round(max_time)), round(max_time)))
         return number < LEAST or passed + passed / number < max_time
 
-    try:
-        with Workers() as workers:
-            for record in timing.measure(one, workers, limits_of(suite), workdir=files / run.id, go_on=go_on):
+    with under_way(store, run) as ending, Workers() as workers:
+        for record in timing.measure(one, workers, limits_of(suite), workdir=files / run.id, go_on=go_on):
+            with interrupts.shielded:
                 store.add(run.id, record)
                 records.append(record)
-                on_event(Event("variant", record.variant.architecture, payload=record))
-        status = "failed" if any(record.status != "done" for record in records) else "done"
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        status = "interrupted"
-    finally:
-        store.end_run(run.id, status)
+            on_event(Event("variant", record.variant.architecture, payload=record))
+        ending.status = "failed" if any(record.status != "done" for record in records) else "done"
     failed = sum(record.status != "done" for record in records)
-    outcome = Outcome(run.id, status, len(records) - failed, failed)
+    outcome = Outcome(run.id, ending.status, len(records) - failed, failed)
     return outcome, tuple(floors(records, blocks[-1] if blocks else 0.0))
 
 

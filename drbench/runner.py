@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-import signal
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from drbench import trust
+from drbench import interrupts, trust
 from drbench.errors import InputError, NothingError
 from drbench.hold import hold
 from drbench.records import Event, Experiment, Machine, Run
@@ -81,7 +81,7 @@ def run_suite(
 
     `work` is what `prepare` gave, if that was done. Files (checkpoints, weights, tracebacks) go to
     `files`/RUN/VARIANT-sSEED. What failed in the run that is gone on with stays so, unless `retry_failed`. A first
-    Ctrl-C ends the run in order ("interrupted"); a second one ends the process.
+    Ctrl-C ends the run in order ("interrupted").
     """
     work = prepare(suite, on_event) if work is None else work
     if resume:
@@ -111,28 +111,51 @@ def _held(
     retry_failed: bool,
     on_event: OnEvent,
 ) -> Outcome:
-    if again:
-        store.reopen_run(run.id)
-    else:
-        store.begin_run(run)
-    done, failed = _before(store, run)
     counts = Counts()
-    status = "failed"
-    try:
+    with under_way(store, run, again=again) as ending:
+        done, failed = _before(store, run)
         with Workers() as workers:
             lost = frozenset() if retry_failed else failed
             going = Going(suite, files, workers, done, lost, counts, on_event)
             for record in going.records(work):
-                store.add(run.id, record)
-                counts.add(record)
+                with interrupts.shielded:
+                    store.add(run.id, record)
+                    counts.add(record)
                 on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
-        status = "failed" if counts.failed or counts.lost else "done"
+        ending.status = "failed" if counts.failed or counts.lost else "done"
+    return Outcome(run.id, ending.status, counts.done, counts.failed, counts.skipped, counts.lost)
+
+
+@dataclass
+class Ending:
+    """How a run ends: "failed" until something else is known."""
+
+    status: str = "failed"
+
+
+@contextmanager
+def under_way(store: Store, run: Run, *, again: bool = False) -> Iterator[Ending]:
+    """Begin a run (`again`: reopen it) and note how it ended. An interrupt of the block ends here: "interrupted"."""
+    ending, begun, entered = Ending(), False, False
+    try:
+        with interrupts.shielded:
+            if again:
+                store.reopen_run(run.id)
+            else:
+                store.begin_run(run)
+            begun = True
+        entered = True
+        yield ending
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C does not wait for anybody
-        status = "interrupted"
+        ending.status = "interrupted"
+        if not entered:
+            raise
     finally:
-        store.end_run(run.id, status)
-    return Outcome(run.id, status, counts.done, counts.failed, counts.skipped, counts.lost)
+        if begun:
+            with interrupts.shielded:
+                if ending.status == "failed" and interrupts.asked():  # what failed was interrupted
+                    ending.status = "interrupted"
+                store.end_run(run.id, ending.status)
 
 
 def same_place(run: Run) -> None:

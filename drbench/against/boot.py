@@ -1,6 +1,6 @@
 """The first thing that the Python of one side runs, by its path: says where that side's code lies, then serves.
 
-    python boot.py '{"socket": 5, "repository": "/home/me/repo", "worktree": "/tmp/drbench-x/repo"}'
+    python boot.py '{"socket": 5, "parent": 77, "repository": "/home/me/repo", "worktree": "/tmp/drbench-x/repo"}'
 
 Whatever this Python would import from the repository comes from the worktree instead: entries of sys.path, and packages
 that were installed in place (`pip install -e`). It is the caller's file, so that it knows every older commit's way.
@@ -8,9 +8,13 @@ that were installed in place (`pip install -e`). It is the caller's file, so tha
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
+
+PR_SET_PDEATHSIG = 1
 
 
 def moved(path: str, repository: str, worktree: str) -> str:
@@ -34,9 +38,32 @@ def move(repository: str, worktree: str) -> None:
         del sys.modules[name]
 
 
+def follow(parent: int) -> None:
+    """Have the system (Linux) kill this process with its parent, and what is forked from it with this process.
+
+    A process that builds a network, or compiles for it, would notice the end of its socket much later.
+    """
+    if sys.platform != "linux":
+        return
+    system = ctypes.CDLL(None)
+
+    def note() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    def tie() -> None:
+        system.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    tie()
+    os.register_at_fork(before=note, after_in_child=tie)
+
+
 def main() -> None:
     """Serve on the socket that was handed on, until its other end is closed."""
     about = json.loads(sys.argv[1])
+    follow(about["parent"])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
     if about.get("worktree"):

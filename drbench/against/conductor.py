@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import psutil
 
+from drbench import interrupts
 from drbench.against.side import NUMBER, PROTOCOL
 from drbench.errors import FailedError, InputError
 from drbench.measure import busy, turns
@@ -53,7 +54,7 @@ class Side:
         self.log = tempfile.TemporaryFile(mode="w+", errors="replace")  # noqa: SIM115  # closed in __exit__
         self.control, theirs = socket.socketpair()
         self.control.settimeout(patience)
-        about: dict[str, Any] = {"socket": theirs.fileno()}
+        about: dict[str, Any] = {"socket": theirs.fileno(), "parent": os.getpid()}
         if place.moved:
             about["repository"], about["worktree"] = place.moved
         self.process = subprocess.Popen(
@@ -74,11 +75,12 @@ class Side:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.control.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
+        with interrupts.shielded:
+            self.control.close()
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.log.close()
 
     def ready(self) -> None:
         """Wait until it serves. InputError for a commit that cannot take part, FailedError where it does not start."""
@@ -144,11 +146,12 @@ class Resident:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()
-        if self._ended is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self.ended()
+        with interrupts.shielded:
+            self.connection.close()
+            if self._ended is None:
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+                self.ended()
 
     def ended(self) -> str:
         """How it ended; waits until it has."""

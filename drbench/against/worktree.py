@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from drbench import bounds
+from drbench import bounds, interrupts
 from drbench.errors import FailedError, InputError
 
 CACHES = {"DRBENCH_KERNELS_DIR": "kernels", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
@@ -60,8 +60,9 @@ def worktree(ref: str) -> Iterator[Worktree]:
             inside = path / here.resolve().relative_to(repository)
             yield Worktree(repository, path, commit, inside if inside.is_dir() else path)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
-            _git(here, "worktree", "prune")
+            with interrupts.shielded:
+                shutil.rmtree(path, ignore_errors=True)
+                _git(here, "worktree", "prune")
 
 
 def caches(commit: str) -> dict[str, str]:

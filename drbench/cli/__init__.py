@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drbench import passwords, streams
+from drbench import interrupts, passwords, streams
 from drbench.cli.output import say
 from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
 
@@ -23,7 +23,12 @@ LONGEST = 20_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code (see docs/architecture.md) is what comes back."""
+    """Run one command; the exit code (see docs/architecture.md) is what comes back.
+
+    Without `argv`: the command line of this process, which ends in order on Ctrl-C, SIGTERM and SIGHUP.
+    """
+    if argv is None:
+        return interrupts.orderly(lambda: main(sys.argv[1:]))
     with streams.guarded() as (stdout, _):
         code = _run(argv)
         stdout.flush()
@@ -33,19 +38,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str]) -> int:
     from drbench.cli.app import app
 
     try:
-        code = app(args=None if argv is None else list(argv), prog_name="drbench", standalone_mode=False)
+        code = app(args=list(argv), prog_name="drbench", standalone_mode=False)
+        if code == INTERRUPTED:  # as typer passes it on
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        return complain("interrupted", INTERRUPTED)
+        return complain(interrupts.words(), INTERRUPTED)
     except DrbenchError as error:
+        if interrupts.asked() and error.exit_code != INTERRUPTED:  # it followed from the end that was asked for
+            return complain(interrupts.words(), INTERRUPTED)
         return complain(str(error), error.exit_code)
     except Exception as error:
-        if type(error).__name__ == "Abort":  # Ctrl-C as typer passes it on
-            return complain("interrupted", INTERRUPTED)
+        if interrupts.asked() or type(error).__name__ == "Abort":  # Ctrl-C as older typer passes it on
+            return complain(interrupts.words(), INTERRUPTED)
         if hasattr(error, "format_message"):  # typer's usage errors, wherever its releases keep their classes
             return complain(f"{error.format_message()} (drbench --help shows how)", USAGE)
         if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drbench import interrupts
 from drbench.cli import options as o
-from drbench.cli.output import say
-from drbench.errors import INTERRUPTED, InputError, NothingError
+from drbench.errors import InputError, InterruptedRunError, NothingError
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -177,8 +176,8 @@ def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
         command = o.command_line()
         outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
     if outcome.status == "interrupted":
-        say(f"go on with: drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}", err=True)
-        raise typer.Exit(INTERRUPTED)
+        then = f"drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}"
+        raise InterruptedRunError(f"{interrupts.words()}; go on with: {then}")
     return store.run(outcome.run_id)
 
 
@@ -192,9 +191,8 @@ def _known(store: Store, ref: str) -> Run | None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Event], None]]:
-    """On stderr alone: stdout is for the verdicts. A batch system's "please end" is a Ctrl-C."""
+    """On stderr alone: stdout is for the verdicts."""
     from drbench.cli.progress import Progress
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress() as shown:
         yield lambda event: None if event.kind == "table" else shown(event)

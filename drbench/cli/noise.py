@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drbench import interrupts
 from drbench.cli import options as o
 from drbench.cli.output import say
-from drbench.errors import FAILED, INTERRUPTED
+from drbench.errors import FAILED, InterruptedRunError
 from drbench.text import CELL, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def noise(
     o.seconds("--max-time", max_time)
     given = {"only": only, "batch_sizes": batch_sizes, "threads": threads, "device": device, "precision": precision}
     found = read_suite(suite, o.as_overrides(given))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
         outcome, floors = measure(found, store, max_time=max_time, files=o.files(db), command=command, on_event=shown)
@@ -44,7 +43,7 @@ def noise(
         say(line)
     say(f"run {outcome.run_id} {outcome.status}")
     if outcome.status == "interrupted":
-        raise typer.Exit(INTERRUPTED)
+        raise InterruptedRunError(f"{interrupts.words()}: run {outcome.run_id} holds what was measured")
     if outcome.failed:
         say("drbench: error: not all networks could be timed", err=True)
         raise typer.Exit(FAILED)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drbench import interrupts
 from drbench.cli import options as o
 from drbench.cli.output import say
-from drbench.errors import FAILED, INTERRUPTED, InputError, NothingError
+from drbench.errors import FAILED, InputError, InterruptedRunError, NothingError
 from drbench.records import OPS
 
 if TYPE_CHECKING:
@@ -237,7 +237,6 @@ def _execute(
     from drbench import runner
     from drbench.cli.progress import Progress
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
     with Progress() as shown:
         work = runner.prepare(suite, shown)
         if dry_run:
@@ -267,7 +266,6 @@ def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) ->
     from drbench.cli.progress import Progress
     from drbench.opbench.run import run_ops
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
         outcome = run_ops(wanted, store, command=command, resume=resume, on_event=shown)
@@ -282,8 +280,7 @@ def _conclude(outcome: Outcome, db: str | None) -> None:
     counted = f"{outcome.done} done, {outcome.failed} failed{skipped}{lost}"
     say(f"run {outcome.run_id} {outcome.status}: {counted}")
     if outcome.status == "interrupted":
-        say(f"go on with: drbench run --resume {outcome.run_id}{where}", err=True)
-        raise typer.Exit(INTERRUPTED)
+        raise InterruptedRunError(f"{interrupts.words()}; go on with: drbench run --resume {outcome.run_id}{where}")
     say(f"see it with: drbench report --run {outcome.run_id}{where}")
     if outcome.lost:
         say(f"try again what failed: drbench run --resume {outcome.run_id} --retry-failed{where}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,13 @@ from drbench_kernels.bench.options import Settings
 from drbench_kernels.bench.runner import Bench, settings_as_before
 from drbench_kernels.bench.ways import LAYER
 
+from drbench import interrupts
 from drbench.errors import InputError
 from drbench.measure.machine import code, machine
 from drbench.opbench.convert import key, records, variant
 from drbench.opbench.files import suite_text
 from drbench.records import OPS, Event, Run
-from drbench.runner import Outcome, new_run_id, same_place
+from drbench.runner import Outcome, new_run_id, same_place, under_way
 
 __all__ = ["LAYER", "resumed", "run_ops", "settings"]
 
@@ -69,11 +69,10 @@ def run_ops(
     if resume is not None:
         same_place(resume)
     table = wanted.as_json()
-    run = store.reopen_run(resume.id) if resume else _begin(table, store, command)
-    skip = store.done_keys(run.id)
+    run = resume or _new(table, command)
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    status = "failed"
-    try:
+    with under_way(store, run, again=resume is not None) as ending:
+        skip = store.done_keys(run.id)
         bench = Bench(wanted)
         session = bench.session(command, facts.machine(torch.device(wanted.device)))
         shapes = list(bench.cases())
@@ -87,22 +86,18 @@ def run_ops(
             found = records(table, [{**session, "rates": bench.rates_found()}], rows)
             counts["skipped"] += sum(record.key in skip for record in found)
             found = [record for record in found if record.key not in skip]  # the others were measured beside these
-            store.add_many(run.id, found)
-            for record in found:
-                counts["done" if record.status == "done" else "failed"] += 1
+            with interrupts.shielded:
+                store.add_many(run.id, found)
+                for record in found:
+                    counts["done" if record.status == "done" else "failed"] += 1
             line = summary.shape_line(rows)
             on_event(Event("note", f"[{number + 1}/{len(shapes)}] {shape.name}: {line}"))
-        status = "failed" if counts["failed"] else "done"
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C does not wait for anybody
-        status = "interrupted"
-    finally:
-        store.end_run(run.id, status)
-    return Outcome(run.id, status, **counts)
+        ending.status = "failed" if counts["failed"] else "done"
+    return Outcome(run.id, ending.status, **counts)
 
 
-def _begin(table: Mapping[str, Any], store: Store, command: str) -> Run:
-    run = Run(
+def _new(table: Mapping[str, Any], command: str) -> Run:
+    return Run(
         id=new_run_id(OPS),
         suite=OPS,
         suite_text=suite_text(table),
@@ -111,5 +106,3 @@ def _begin(table: Mapping[str, Any], store: Store, command: str) -> Run:
         machine=machine(),
         code=code(),
     )
-    store.begin_run(run)
-    return run

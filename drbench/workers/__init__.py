@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from drbench.records import Event
-from drbench.workers import endings
+from drbench.workers import endings, lifeline
 from drbench.workers.child import Answer, Request
 from drbench.workers.starting import Worker, start, warm_up
 from drbench.workers.watch import Watch
@@ -27,6 +27,9 @@ from drbench.workers.watch import Watch
 OnEvent = Callable[[Event], None]
 PERIOD = 0.05
 """Seconds between two looks at a worker's memory and time."""
+SIGNALLED = 0.3
+"""Seconds to wait after a signal ended a worker: a service manager sends it to all processes of a command, and if this
+process is about to get it too, that is an interrupt and no failure of the worker."""
 
 
 @dataclass(frozen=True)
@@ -118,5 +121,7 @@ def _ended(worker: Worker, status: int, answer: Answer | None, stopped: str, lim
         return Ended("oom", reason=endings.memory(limits.memory_bytes or 0))
     if stopped == "timeout":
         return Ended("timeout", reason=endings.time(limits.seconds or 0), traceback=worker.log())
+    if -status in lifeline.FOR_THE_COMMAND:
+        time.sleep(SIGNALLED)
     kind, reason = endings.crash(status, oom=endings.oom_kills() > kills)
     return Ended(kind, reason=reason, traceback=worker.log())

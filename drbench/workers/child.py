@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from drbench.errors import FAILED, USAGE, DrbenchError, FailedError, InputError
-from drbench.workers import endings
+from drbench.workers import endings, lifeline
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Answer:
 
 def serve(connection: Connection, log: int) -> None:
     """Answer one request. `log`: a file's descriptor for what is to be known of a crash or a hang."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who then ends this
+    lifeline.ignore_signals()  # the caller ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    lifeline.tie_forks()
     if log >= 0:
         faulthandler.enable(log)
         if hasattr(faulthandler, "register"):

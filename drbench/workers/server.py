@@ -3,14 +3,15 @@ milliseconds and not seconds. Linux.
 
 It is not multiprocessing's forkserver, because it has to end whole trees: it adopts what a worker leaves behind
 (PR_SET_CHILD_SUBREAPER), kills and reaps that before it reports the worker's end, and when its caller dies by any means
-it does so and ends. A worker whose server dies is killed by the system (PR_SET_PDEATHSIG).
+it does so and ends. While it loads torch, and sees nothing, the system kills it with its caller; a worker whose server
+dies is killed by the system too (PR_SET_PDEATHSIG). It takes no other order: SIGINT, SIGTERM and SIGHUP, which a
+terminal or a service manager may send to every process of a command, are for the command.
 
 No thread of OpenMP or torch ever runs in here: a fork would leave them behind.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import os
@@ -18,7 +19,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -26,24 +26,27 @@ from typing import NoReturn
 
 import psutil
 
-from drbench.workers import child
+from drbench.workers import child, lifeline
 
 PRELOADED = "drbench.experiment"
 """What takes seconds to import."""
 
 STATUS = struct.Struct("q")
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LEFTOVERS_SECONDS = 10.0
 
 
-def main(descriptor: int) -> None:
-    """Serve until the other end of the socket is closed. A request is four descriptors; pid and exit status go back."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def main(descriptor: int, caller: int) -> None:
+    """Serve process `caller` until the other end of the socket is closed.
+
+    A request is four descriptors; pid and exit status go back.
+    """
+    lifeline.follow(caller)
+    lifeline.ignore_signals()
     control = socket.socket(fileno=descriptor)
-    system = ctypes.CDLL(None, use_errno=True)
-    system.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    lifeline.adopt()
     with suppress(Exception):  # a worker that needs it will say why it cannot be loaded
         importlib.import_module(PRELOADED)
+    lifeline.follow(caller, signal.SIGCONT)  # from now on the socket says it, unless this process is stopped
     gc.collect()
     gc.freeze()
     own = os.getpid()
@@ -54,9 +57,7 @@ def main(descriptor: int) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            system.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != own:
-                os._exit(1)
+            lifeline.follow(own)
             _work(descriptors)
         for one in descriptors:
             os.close(one)
@@ -111,7 +112,3 @@ def _end_leftovers() -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.001)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -20,12 +20,13 @@ from typing import IO, Any, Self
 
 import psutil
 
+from drbench import interrupts
 from drbench.errors import FailedError
-from drbench.workers import child
+from drbench.workers import child, lifeline
 
 FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
 MOMENT = 2.0
-"""Seconds that a worker has to end by itself when it is asked to."""
+"""Seconds that a server has to end its worker and itself."""
 
 AT_LOAD = (
     "OMP_",
@@ -87,16 +88,10 @@ class Worker(ABC):
         return self.output.read().decode(errors="replace")
 
     def end(self) -> None:
-        """Ask it to end, and kill what has not."""
-        until = time.monotonic() + MOMENT
-        with suppress(OSError):
-            os.kill(self.pid, signal.SIGTERM)
-        while self.status() is None and time.monotonic() < until:
+        """Kill it, and wait until it is gone."""
+        self.kill()
+        while self.status() is None:
             time.sleep(0.01)
-        if self.status() is None:
-            self.kill()
-            while self.status() is None:
-                time.sleep(0.01)
 
     def __enter__(self) -> Self:
         return self
@@ -104,12 +99,13 @@ class Worker(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self.status() is None:
-                self.end()
-        finally:
-            self.connection.close()
-            self.output.close()
+        with interrupts.shielded:
+            try:
+                if self.status() is None:
+                    self.end()
+            finally:
+                self.connection.close()
+                self.output.close()
 
 
 class Server:
@@ -118,24 +114,28 @@ class Server:
     def __init__(self) -> None:
         self.environment = _at_load()
         self.control, theirs = socket.socketpair()
+        self.worker: Forked | None = None
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from drbench.workers.server import main; main({theirs.fileno()})"
+            f"import sys; sys.path[:] = {sys.path!r}; from drbench.workers.server import main; "
+            f"main({theirs.fileno()}, {os.getpid()})"
         )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs, lifeline.blocked():
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
 
     def fits(self) -> bool:
         """Whether it is alive and was started under the same variables."""
         return self.process.poll() is None and self.environment == _at_load()
 
     def stop(self) -> None:
-        """End it, and with it its worker."""
+        """End it, and with it its worker. Without one it has nothing to clear up, and may still be loading torch."""
         self.control.close()
+        if self.worker is None or self.worker.ended is not None:
+            self.process.kill()
         try:
             self.process.wait(timeout=MOMENT)
         except subprocess.TimeoutExpired:
@@ -157,11 +157,15 @@ class Forked(Worker):
                 answer = server.control.recv(8)
             except OSError:
                 answer = b""
+            except BaseException:  # its answer is still to come, and nobody would know whose it is
+                server.stop()
+                raise
         if len(answer) < 8:
             self.ended = 1
             raise FailedError("the process that workers are forked from ended; what it said stands above")
         self.pid = int.from_bytes(answer, sys.byteorder)
         self.waitables = [self.connection, server.control]
+        server.worker = self
 
     def status(self) -> int | None:
         """See Worker."""
@@ -189,7 +193,8 @@ class Spawned(Worker):
         super().__init__()
         self.connection, theirs = multiprocessing.Pipe()
         self.process = multiprocessing.get_context("spawn").Process(target=_spawned, args=(theirs,), daemon=False)
-        self.process.start()
+        with lifeline.blocked():
+            self.process.start()
         theirs.close()
         assert self.process.pid is not None
         self.pid = self.process.pid
@@ -247,9 +252,10 @@ def warm_up() -> Server | None:
 def stop() -> None:
     """End the server, if there is one."""
     global _server
-    if _server is not None:
-        _server.stop()
-        _server = None
+    with interrupts.shielded:
+        if _server is not None:
+            _server.stop()
+            _server = None
 
 
 def _at_load() -> dict[str, str]:

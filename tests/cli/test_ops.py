@@ -208,7 +208,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, drbench: Command) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1].startswith("go on with: drbench run --resume ")
+    assert errors.splitlines()[-1].startswith("drbench: error: interrupted; go on with: drbench run --resume ")
     with Store.open(tmp_path / "drbench.db") as store:
         first, before = store.run(), store.records()
     assert first.status == "interrupted"

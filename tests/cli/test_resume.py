@@ -96,7 +96,7 @@ def test_resumed_training_ends_with_the_same_weights(
         assert process.returncode == 130
         assert status == "interrupted"
         assert "interrupted: 1 done" in out
-        assert errors.splitlines()[-1].startswith("go on with: drbench run --resume ")
+        assert errors.splitlines()[-1].startswith("drbench: error: interrupted; go on with: drbench run --resume ")
         assert "Traceback" not in errors
         run = errors.split()[-1]
 

@@ -16,11 +16,13 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,7 @@ import torch
 
 SOURCE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden")
+GUARD = "import os, signal; os.read(0, 1); os.killpg(0, signal.SIGKILL)"
 # Processor family -> table of kernels -> its flags. The order of contraction and the vector width are all that differs.
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
@@ -137,14 +140,13 @@ def build(say: Callable[[str], object], *, force: bool = False) -> Path:
             if force or not whole(target):
                 _sweep(place)
                 _build(mine, place, target, say)
-                _sweep(place)
     except OSError as error:
         raise BuildError(f"{error.filename or place}: {error.strerror or error}") from error
     return target
 
 
 def _sweep(place: Path) -> None:
-    """Remove what killed owners left; their compilers may live a little longer and write there, hence once more."""
+    """Remove what killed owners left."""
     for left in place.glob("build-*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -177,16 +179,21 @@ def _build(mine: Compiler, place: Path, target: Path, say: Callable[[str], objec
 
 def _compile(steps: dict[str, Sequence[str]], place: Path) -> None:
     """All steps at once; BuildError with the first complaint of the first that fails, all of it in build.log."""
-    running = {
-        name: subprocess.Popen(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-        for name, step in steps.items()
-    }
-    try:
+    with ExitStack() as ends, _group() as group:
+        running = {
+            name: ends.enter_context(
+                subprocess.Popen(
+                    step,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    process_group=group,
+                )
+            )
+            for name, step in steps.items()
+        }
         said = {name: process.communicate()[0] for name, process in running.items()}
-    finally:
-        for process in running.values():
-            if process.poll() is None:
-                process.kill()
     failed = [name for name, process in running.items() if process.returncode]
     if not failed:
         return
@@ -195,6 +202,21 @@ def _compile(steps: dict[str, Sequence[str]], place: Path) -> None:
     lines = said[failed[0]].splitlines()
     complaint = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
     raise BuildError(f"{steps[failed[0]][0]} failed: {complaint.strip()[:200]} (all of it in {log})")
+
+
+@contextmanager
+def _group() -> Iterator[int]:
+    """A process group that is killed at the end of the block, and when this process dies by any means.
+
+    A compiler is several processes, and would go on for seconds: a guard in the group waits for this process's end.
+    """
+    guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", GUARD], stdin=subprocess.PIPE, process_group=0)
+    try:
+        yield guard.pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        guard.communicate()
 
 
 @contextmanager
