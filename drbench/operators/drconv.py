@@ -148,9 +148,13 @@ class DRConv2d(nn.Module):
         return output
 
     def _in_one_go(self, input: Tensor) -> bool:
-        """Whether one op may do it all: nothing is learnt, narrowed or watched in between, nothing padded before."""
+        """Whether one op may do it all: nothing is narrowed or watched in between, nothing padded before.
+
+        While it learns, the steps are faster; a trace is to be the same with and without gradients.
+        """
         generator, guide = self.generator, self.guide
-        if torch.is_grad_enabled() or guide is None or not isinstance(generator, ExpertGenerator):
+        learns = torch.is_grad_enabled() and not torch.jit.is_tracing()
+        if learns or guide is None or not isinstance(generator, ExpertGenerator):
             return False
         steps = (guide, generator, generator.routing)
         watched = any(step._forward_hooks or step._forward_pre_hooks for step in steps)
@@ -209,11 +213,16 @@ class DRConv2d(nn.Module):
         return {"region_conv": height * width * filters, "guide": guide, **self.generator.cost()}
 
     def _check(self, input: Tensor) -> None:
-        if input.dim() != 4 or input.shape[1] != self.in_channels:
+        """Refuse what nn.Conv2d refuses, but float32 and narrower types side by side."""
+        if input.dim() != 4 or (not torch.jit.is_tracing() and input.shape[1] != self.in_channels):
             raise InputError(
                 f"input: got shape {tuple(input.shape)}, allowed are (N, {self.in_channels}, H, W) and "
                 f"({self.in_channels}, H, W)"
             )
+        own, given = self.generator.dtype, input.dtype
+        if given != own and (torch.float64 in (own, given) or not input.is_floating_point()):
+            got, wanted = (str(dtype).removeprefix("torch.") for dtype in (given, own))
+            raise InputError(f"input: got {got}; expected the layer's {wanted}. Convert one of them with .to()")
 
     def extra_repr(self) -> str:
         """What printing shows."""

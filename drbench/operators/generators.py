@@ -49,6 +49,11 @@ class ExpertGenerator(nn.Module):
         self.routing = nn.Linear(in_channels, regions * experts, **factory)
         self.reset_parameters()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the parameters."""
+        return self.bank.dtype
+
     def reset_parameters(self) -> None:
         """Draw afresh: routing N(0, 0.01), so that all coefficients start near 1/K."""
         # K experts at 1/K each add up to 1/K of one expert's variance, nn.Conv2d's is 1/(3 fan_in): bound^2 = K/fan_in
@@ -110,6 +115,11 @@ class GroupedGenerator(nn.Module):
         # the basis convolution's bias, one value for each place of the kernel, so that any filter can be preserved
         self.offset = nn.Parameter(torch.empty(regions, filter_shape[0], math.prod(filter_shape[1:]), **factory))
         self.reset_parameters()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the parameters."""
+        return self.offset.dtype
 
     def reset_parameters(self) -> None:
         """Draw afresh."""

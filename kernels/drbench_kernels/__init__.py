@@ -74,9 +74,10 @@ def region_conv2d(
     if geometry is None:
         kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
-        check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
-        check_regions(guide, filters.shape[-5], "filters")
+        if not torch.jit.is_tracing():  # whose sizes are tensors
+            form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
+            check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
+            check_regions(guide, filters.shape[-5], "filters")
         input = remember(key, geometry, input, padded)
     return _region_conv2d(  # type: ignore[no-any-return]
         input, filters, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
@@ -115,10 +116,11 @@ def expert_region_conv2d(
     if geometry is None:
         kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        form = "(K, O, C/groups, kh, kw) with K at least 1"
-        check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
-        _check_coefficients(coefficients, input, experts.shape[0])
-        check_regions(guide, coefficients.shape[1], "coefficients")
+        if not torch.jit.is_tracing():
+            form = "(K, O, C/groups, kh, kw) with K at least 1"
+            check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
+            _check_coefficients(coefficients, input, experts.shape[0])
+            check_regions(guide, coefficients.shape[1], "coefficients")
         input = remember(key, geometry, input, padded)
     return _expert_region_conv2d(  # type: ignore[no-any-return]
         input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups

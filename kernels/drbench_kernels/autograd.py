@@ -16,8 +16,10 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-Arguments = tuple[Any, ...]
 Gradients = tuple[Tensor | None, ...]
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(
+    torch._C.DispatchKey.AutocastCUDA
+)
 
 
 def register(library: torch.library.Library, name: str, composite: Callable[..., Any], backward: Any) -> None:
@@ -31,6 +33,7 @@ def register(library: torch.library.Library, name: str, composite: Callable[...,
             in `arguments_of(context)`; None for an op that is differentiated through its composite.
     """
     op = getattr(torch.ops.drbench, name).default
+    composite = _wide(composite)
     plain, nested = _functions(op, backward)
 
     def kernel(keys: torch._C.DispatchKeySet, *args: Any) -> Any:
@@ -47,6 +50,16 @@ def register(library: torch.library.Library, name: str, composite: Callable[...,
             return nested(keys, *args)
 
     library.impl(name, kernel, "Autograd", with_keyset=True)  # type: ignore[no-untyped-call]
+
+
+def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` without autocast, which has done its part before the op was reached."""
+
+    def run(*args: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
+            return function(*args)
+
+    return run
 
 
 def _functions(op: Any, backward: Callable[..., Gradients]) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -86,6 +99,8 @@ def arguments_of(ctx: Any) -> tuple[list[Any], tuple[bool, ...]]:
 
 def through(composite: Callable[..., Any]) -> Callable[..., Gradients]:
     """The gradient of an op of several results: that of the composite, computed anew; itself differentiable."""
+
+    composite = _wide(composite)
 
     def backward(ctx: Any, *gradients: Tensor) -> Gradients:
         args, needs = arguments_of(ctx)

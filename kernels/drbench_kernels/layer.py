@@ -3,14 +3,15 @@
     coefficients = 2 sigmoid(W mean(x) + b) / K        regions = argmax(guide * x)
 
 One op is one launch on a CPU, where the native kernels go over the input once for guide and pooling together and write
-neither logits nor filters. Elsewhere it is made of the other ops. It has no gradient: layers that train, take their
-steps one by one.
+neither logits nor filters. Elsewhere, and where a gradient is wanted, it is made of the other ops: a program that was
+exported or traced without gradients can be trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ def expert_layer(
     groups: int,
     guide_padding: Sequence[int],
 ) -> Tensor:
-    """What DRConv2d computes, without gradients; arguments in one dtype. Each path refuses shapes that do not fit.
+    """What DRConv2d computes; arguments in one dtype. Each path refuses shapes that do not fit.
 
     Args:
         input: (N, C, H, W).
@@ -72,12 +73,35 @@ def _by_steps(
     groups: int,
     guide_padding: Sequence[int],
 ) -> Tensor:
+    return _steps(
+        input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding, None
+    )
+
+
+def _steps(
+    input: Tensor,
+    experts: Tensor,
+    routing: Tensor,
+    routing_bias: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    guide_padding: Sequence[int],
+    narrow: torch.dtype | None,
+) -> Tensor:
+    """The layer made of the other ops; the convolution in `narrow` where autocast asks for it, the choice never."""
     wide = torch.promote_types(input.dtype, torch.float32)
     pooled = input.mean((2, 3), dtype=wide)
     scale = 2.0 / experts.shape[0]
     coefficients = torch.sigmoid(F.linear(pooled, routing.to(wide), routing_bias.to(wide))) * scale
-    coefficients = coefficients.view(input.shape[0], -1, experts.shape[0])
+    coefficients = torch.unflatten(coefficients, 1, (guide.shape[0], experts.shape[0]))
     logits = F.conv2d(input.to(wide), guide.to(wide), None, stride, guide_padding, dilation)
+    if narrow is not None:
+        input, experts = ops.narrowed(input, narrow), ops.narrowed(experts, narrow)
+        bias = None if bias is None else ops.narrowed(bias, narrow)
     return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
         input, experts, coefficients, logits, bias, stride, padding, dilation, groups
     )
@@ -86,6 +110,21 @@ def _by_steps(
 for _twin in ("", "_by_torch"):
     autograd.register(ops.LIBRARY, f"expert_layer{_twin}", _by_steps, None)
 batching.register(ops.LIBRARY, _by_steps)
+
+
+def _autocast(device: str) -> None:
+    key = f"Autocast{device.upper()}"
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+    def cast(*args: Any) -> Tensor:
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return _steps(*args, torch.get_autocast_dtype(device))
+
+    ops.LIBRARY.impl("expert_layer", cast, key)  # type: ignore[no-untyped-call]
+
+
+for _device in ("cpu", "cuda"):
+    _autocast(_device)
 
 
 @torch.library.register_fake("drbench::expert_layer", lib=ops.LIBRARY)

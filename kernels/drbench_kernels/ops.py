@@ -228,18 +228,17 @@ def _autocast(name: str, device: str, tensors: int) -> None:
         dtype = torch.get_autocast_dtype(device)
         input, filters, *choices = args[:tensors]
         choices = [choice.float() if choice.dtype in (torch.float16, torch.bfloat16) else choice for choice in choices]
-        values = _to(input, dtype), _to(filters, dtype), *choices
-        bias = args[tensors]
+        values = narrowed(input, dtype), narrowed(filters, dtype), *choices
+        bias = None if args[tensors] is None else narrowed(args[tensors], dtype)
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
-            return op(*values, _to(bias, dtype), *args[tensors + 1 :])  # type: ignore[no-any-return]
+            return op(*values, bias, *args[tensors + 1 :])  # type: ignore[no-any-return]
 
     LIBRARY.impl(name, cast, f"Autocast{device.upper()}")  # type: ignore[no-untyped-call]
 
 
-def _to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """float64 is asked for by name: autocast leaves it, as it does for torch's own convolution."""
-    eligible = tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(dtype) if tensor is not None and eligible else tensor
+    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
 for _device in ("cpu", "cuda"):

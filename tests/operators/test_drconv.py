@@ -257,3 +257,87 @@ def test_an_input_smaller_than_the_kernel_is_refused_with_and_without_gradients(
     layer = DRConv2d(4, 8, 5)
     with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="too small for kernel_size"):
         layer(torch.randn(2, 4, 3, 9))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_no_images_give_no_outputs_and_zero_gradients(generator, grad):
+    layer = DRConv2d(3, 4, 3, padding=1, generator=generator)
+    with torch.set_grad_enabled(grad):
+        y = layer(torch.randn(0, 3, 8, 8))
+    assert y.shape == (0, 4, 8, 8)
+    if grad:
+        y.sum().backward()
+        plain = nn.Conv2d(3, 4, 3)
+        plain(torch.randn(0, 3, 8, 8)).sum().backward()
+        assert not plain.weight.grad.any()
+        assert all(p.grad is not None and not p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize(("given", "own"), [("float64", "float32"), ("float32", "float64"), ("uint8", "float32")])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_another_dtype_is_named_as_the_user_knows_it(generator, given, own):
+    layer = DRConv2d(3, 4, 3, generator=generator, dtype=getattr(torch, own))
+    with pytest.raises(ValueError, match=rf"^input: got {given}; expected the layer's {own}\. [^\n]*$"):
+        layer(torch.zeros(1, 3, 8, 8, dtype=getattr(torch, given)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode begins with one
+@pytest.mark.parametrize("order", ["penalty", "hvp", "jvp"])
+def test_derivatives_are_the_plain_convolutions_where_the_function_is(order):
+    # every region's filter is the plain one's, which is the reference: also where no kernel computes the derivative
+    conv = nn.Conv2d(3, 4, 3, padding=1, dtype=torch.float64)
+    layer = DRConv2d(3, 4, 3, padding=1, dtype=torch.float64)
+    layer.preserve_(conv)
+    x, v = torch.randn(2, 3, 6, 6).double(), torch.randn(2, 3, 6, 6).double()
+
+    def derivative(f):
+        if order == "jvp":
+            return torch.func.jvp(f, (x,), (v,))[1]
+        if order == "hvp":
+            return torch.autograd.functional.hvp(lambda z: f(z).tanh().sum(), x, v)[1]
+        z = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(f(z).tanh().sum(), z, create_graph=True)
+        return torch.autograd.grad((slope.flatten(1).norm(dim=1) - 1).square().sum(), [z, f.bias])
+
+    torch.testing.assert_close(derivative(layer), derivative(conv))
+
+
+def test_a_program_exported_without_gradients_can_be_trained():
+    layer = nn.Sequential(nn.Conv2d(3, 3, 1), DRConv2d(3, 4, 3))
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        program = torch.export.export(layer, (x,)).module()
+    program(x).square().sum().backward()
+    layer(x).square().sum().backward()
+    wanted = dict(layer.named_parameters())
+    for name, parameter in program.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_gradients_of_each_sample(generator):
+    layer = DRConv2d(3, 4, 3, generator=generator, dtype=torch.float64)
+    x = torch.randn(3, 3, 6, 6, dtype=torch.float64)
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+
+    def loss(parameters, z):
+        return torch.func.functional_call(layer, parameters, (z[None],)).square().sum()
+
+    got = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+    for i in range(3):
+        layer.zero_grad()
+        loss(dict(layer.named_parameters()), x[i]).backward()
+        for name, parameter in layer.named_parameters():
+            torch.testing.assert_close(got[name][i], parameter.grad)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore:.*was called with requires_grad")
+@pytest.mark.parametrize("arguments", [{}, {"padding": "same", "padding_mode": "reflect"}, {"generator": "grouped"}])
+def test_a_trace_is_the_layer_for_any_batch_and_learns(arguments):
+    layer = DRConv2d(3, 4, 3, **arguments)
+    traced = torch.jit.trace(layer, (torch.randn(2, 3, 8, 8),))
+    x = torch.randn(5, 3, 8, 8)
+    torch.testing.assert_close(traced(x), layer(x))
+    gradients = [torch.autograd.grad(f(x).square().sum(), list(layer.parameters())) for f in (traced, layer)]
+    torch.testing.assert_close(*gradients)
