@@ -153,7 +153,7 @@ class DRConv2d(nn.Module):
         While it learns, the steps are faster; a trace is to be the same with and without gradients.
         """
         generator, guide = self.generator, self.guide
-        learns = torch.is_grad_enabled() and not torch.jit.is_tracing()
+        learns = torch.is_grad_enabled() and not torch._C._is_tracing()
         if learns or guide is None or not isinstance(generator, ExpertGenerator):
             return False
         steps = (guide, generator, generator.routing)
@@ -214,7 +214,7 @@ class DRConv2d(nn.Module):
 
     def _check(self, input: Tensor) -> None:
         """Refuse what nn.Conv2d refuses, but float32 and narrower types side by side."""
-        if input.dim() != 4 or (not torch.jit.is_tracing() and input.shape[1] != self.in_channels):
+        if input.dim() != 4 or (not torch._C._is_tracing() and input.shape[1] != self.in_channels):
             raise InputError(
                 f"input: got shape {tuple(input.shape)}, allowed are (N, {self.in_channels}, H, W) and "
                 f"({self.in_channels}, H, W)"

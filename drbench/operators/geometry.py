@@ -65,7 +65,7 @@ class Geometry:
         left, right, top, bottom = self.pads
         spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         rows, columns = height + top + bottom - spans[0], width + left + right - spans[1]
-        if not torch.jit.is_tracing() and (rows < 0 or columns < 0):  # sizes in a trace are tensors
+        if not torch._C._is_tracing() and (rows < 0 or columns < 0):  # sizes in a trace are tensors
             raise InputError(
                 f"input: {height}x{width} is too small for kernel_size {self.kernel_size} with {self.pads}"
             )

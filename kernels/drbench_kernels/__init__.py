@@ -25,12 +25,14 @@ from drbench_kernels.paths import (
     expert_region_conv2d_madds,
     region_conv2d_madds,
 )
+from drbench_kernels.portable import plain_ops
 
 __all__ = [
     "expert_layer",
     "expert_region_conv2d",
     "expert_region_conv2d_executed",
     "expert_region_conv2d_madds",
+    "plain_ops",
     "region_conv2d",
     "region_conv2d_madds",
 ]
@@ -74,7 +76,7 @@ def region_conv2d(
     if geometry is None:
         kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        if not torch.jit.is_tracing():  # whose sizes are tensors
+        if not torch._C._is_tracing():  # whose sizes are tensors
             form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
             check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
             check_regions(guide, filters.shape[-5], "filters")
@@ -116,7 +118,7 @@ def expert_region_conv2d(
     if geometry is None:
         kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        if not torch.jit.is_tracing():
+        if not torch._C._is_tracing():
             form = "(K, O, C/groups, kh, kw) with K at least 1"
             check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
             _check_coefficients(coefficients, input, experts.shape[0])

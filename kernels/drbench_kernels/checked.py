@@ -21,7 +21,7 @@ _MOST = 4096
 
 def call_key(tensors: Sequence[Tensor | None], *windows: Any) -> Any:
     """All that checking depends on, hashable; None where it must be done anew (traced shapes, lists for pairs)."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
         return None
     first = tensors[0]
     assert first is not None

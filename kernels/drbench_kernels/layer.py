@@ -73,12 +73,10 @@ def _by_steps(
     groups: int,
     guide_padding: Sequence[int],
 ) -> Tensor:
-    return _steps(
-        input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding, None
-    )
+    return steps(input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding)
 
 
-def _steps(
+def steps(
     input: Tensor,
     experts: Tensor,
     routing: Tensor,
@@ -90,7 +88,7 @@ def _steps(
     dilation: Sequence[int],
     groups: int,
     guide_padding: Sequence[int],
-    narrow: torch.dtype | None,
+    narrow: torch.dtype | None = None,
 ) -> Tensor:
     """The layer made of the other ops; the convolution in `narrow` where autocast asks for it, the choice never."""
     wide = torch.promote_types(input.dtype, torch.float32)
@@ -118,7 +116,7 @@ def _autocast(device: str) -> None:
 
     def cast(*args: Any) -> Tensor:
         with torch._C._ExcludeDispatchKeyGuard(keys):
-            return _steps(*args, torch.get_autocast_dtype(device))
+            return steps(*args, narrow=torch.get_autocast_dtype(device))  # type: ignore[misc]
 
     ops.LIBRARY.impl("expert_layer", cast, key)  # type: ignore[no-untyped-call]
 

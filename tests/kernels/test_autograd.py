@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from drbench_kernels import expert_region_conv2d, region_conv2d
-from drbench_kernels.layer import _by_steps, expert_layer
+from drbench_kernels.layer import expert_layer, steps
 from drbench_kernels.reference import region_conv2d_by_choice
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -140,7 +140,7 @@ def test_whole_jacobians_and_hessians(op: str) -> None:
 def test_a_layer_without_gradients_is_its_steps() -> None:
     ours, theirs, tensors = case("layer", "logits", GEOMETRIES[1])
     close(ours(*tensors), theirs(*tensors))
-    close(_by_steps(*tensors, (2, 1), (1, 1), (1, 2), 2, (1, 1)), theirs(*tensors))
+    close(steps(*tensors, (2, 1), (1, 1), (1, 2), 2, (1, 1)), theirs(*tensors))
 
 
 @pytest.mark.parametrize("twin", ["", "_by_torch"])
