@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from drbench.text import printable
+
 CHANNELS = 2**20
 """Channels of a convolution, of an image."""
 CLASSES = 100_000_000
@@ -87,6 +89,8 @@ def wrong(value: Any) -> str | None:
 
 def _scalar(item: Any) -> str | None:
     if isinstance(item, str):
+        if any("\ud800" <= character <= "\udfff" for character in item):  # bytes of a command line, not UTF-8
+            return f"text in UTF-8, not '{printable(item, NAME)}'"
         return f"text of at most {TEXT:,} characters without NUL" if len(item) > TEXT or "\0" in item else None
     if isinstance(item, int) and not isinstance(item, bool):
         return None if -INTEGER - 1 <= item <= INTEGER else "a whole number of at most 64 bits"

@@ -53,9 +53,11 @@ def test_what_is_allowed(value):
         ({"a": {"x" * 300: 1}}, "a has a key of more than 200 characters, or with NUL in it"),
         (nested(bounds.DEPTH + 1, lambda inner: [inner]), "it is nested more than 16 levels deep"),
         (nested(100_000, lambda inner: {"a": inner}), "it is nested more than 16 levels deep"),
+        ("caf\udce9", "it should be text in UTF-8, not 'caf\\xe9'"),
+        ({"a": ["\ud800"]}, "a.0 should be text in UTF-8, not '\\ud800'"),
         ([0] * bounds.ITEMS, "it holds more than 100,000 values"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_is_not(value, message):
     assert wrong(value) == message

@@ -17,6 +17,7 @@ from pathlib import Path
 from drbench import interrupts, passwords, streams
 from drbench.cli.output import say
 from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
+from drbench.text import CELL, printable
 
 LONGEST = 20_000
 """Characters of a message that are looked at; fewer are shown."""
@@ -59,6 +60,8 @@ def _run(argv: Sequence[str]) -> int:
             return complain(f"{error.format_message()} (drbench --help shows how)", USAGE)
         if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own
             return complain(str(error), code)
+        if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a lone surrogate
+            return complain(f"got '{printable(error.object, CELL)}'; expected text in UTF-8", USAGE)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return complain(f"the disk is full: {error.filename or 'no space left'}", FAILED)
         return complain(f"{type(error).__name__}: {error}. This is drbench's own fault; {_report(error)}", INTERNAL)

@@ -16,7 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
+from drbench import streams
 from drbench.errors import FAILED, USAGE, DrbenchError, FailedError, InputError
+from drbench.text import CURSOR
 from drbench.workers import endings, lifeline
 
 
@@ -64,6 +66,7 @@ def serve(connection: Connection, log: int) -> None:
     os.environ.update(request.environment)
     os.chdir(request.directory)
     sys.path[:] = request.path
+    streams.set_up(CURSOR)  # what a user's module or a download prints may move the cursor, and do nothing worse
     _limit(request.memory_bytes)
     answer = _called(request, connection.send)
     try:

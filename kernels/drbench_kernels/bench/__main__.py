@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -18,10 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except BenchError as error:
-        print(f"drbench_kernels.bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _tell(f"drbench_kernels.bench: error: {' '.join(str(error).split())}")
         return 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _tell(f"drbench_kernels.bench: error: stdout could not be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try it once more when it ends
+        return 4
     except KeyboardInterrupt:
-        print("interrupted: --resume goes on with it", file=sys.stderr)
+        _tell("interrupted: --resume goes on with it")
         return 130
 
 
@@ -62,15 +70,19 @@ def _measure(given: Namespace, argv: Sequence[str]) -> int:
                     document.write(given.json, held)
             rows.append(row)
         elapsed = time.perf_counter() - begun
-        print(
-            f"[{number}/{len(shapes)}] {shape.name}: {summary.shape_line(rows)} ({elapsed:.0f} s)",
-            file=sys.stderr,
-            flush=True,
-        )
+        _tell(f"[{number}/{len(shapes)}] {shape.name}: {summary.shape_line(rows)} ({elapsed:.0f} s)")
     for line in summary.means(held["results"]):
         print(line)
+    sys.stdout.flush()
     failed = [row for row in held["results"] if any("failed" in way for way in row["ways"].values())]
     return 4 if failed else 0
+
+
+def _tell(text: str) -> None:
+    """One printable line on stderr; no measurement is lost because nobody can read it."""
+    line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:2000])
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _document(given: Any, settings: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
