@@ -83,7 +83,7 @@ def _report(error: Exception) -> str:
     """Write the traceback to a file; says where it is, or shows its last frame where no file can be written."""
     path = Path(f"drbench-error-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt")
     text = "".join(traceback.format_exception(error))
-    lines = [" ".join(passwords.masked_command(sys.argv)), "", *_hidden(text).split("\n")]
+    lines = [" ".join(["drbench", *passwords.masked_command(sys.argv[1:])]), "", *_hidden(text).split("\n")]
     try:
         path.write_text("\n".join(map(passwords.without_password, lines)), encoding="utf-8", errors="backslashreplace")
     except OSError:
