@@ -26,16 +26,12 @@ from drbench_kernels.layer import expert_layer_madds
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
-from torch.nn.utils.parametrize import ParametrizationList
 
 from drbench import trial
 from drbench.errors import InputError
 from drbench.measure.counter import Formula, OperationCounter
 from drbench.records import LayerCost
 from drbench.trial import Call
-
-LOOKUPS_AND_NORMS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
-"""Modules that may hold a weight of two dimensions without ever multiplying by a matrix."""
 
 
 @dataclass(frozen=True)
@@ -309,18 +305,16 @@ class _Walk:
                 yield module, name
 
     def _uncounted(self) -> Iterator[str]:
-        """What ran an operation without a formula, and what holds a weight matrix but ran nothing that was counted."""
+        """What ran an operation without a formula, and what multiplies by a weight element by element and sums up."""
         for owner, operation in self.counter.unknown:
             yield f"{owner or 'the network'} ({operation})"
         owners = {owner for owner, _ in self.counter.unknown} | {
             owner for owner, n in self.counter.executed.items() if n
         }
         for module, name in self._open_modules():
-            idle = name in self.shapes and not any(_inside(owner, name) for owner in owners)
             weights = [p for p in module.parameters(recurse=False) if sum(size > 1 for size in p.shape) > 1]
-            if isinstance(module, ParametrizationList):  # its weights are multiplied in the layer that it belongs to
-                continue
-            if idle and weights and name not in self.parts and not isinstance(module, LOOKUPS_AND_NORMS):
+            idle = not any(_inside(owner, name) for owner in owners)
+            if weights and idle and name in self.counter.by_hand and name not in self.parts:
                 yield f"{name or 'the network'} ({type(module).__name__} with weights, no counted operation)"
 
 

@@ -28,6 +28,9 @@ from torch.utils.flop_counter import flop_registry
 from drbench.trial import tensors
 
 aten = torch.ops.aten
+PRODUCTS = (aten.mul, aten.mul_, aten.addcmul, aten.addcmul_)
+"""Products element by element."""
+
 Formula = Callable[[Sequence[Any], Sequence[Any]], int]
 
 ROOT = "Global"
@@ -89,6 +92,7 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
     fixed: owner -> those of `madds` that do not depend on the inputs (see `follow`): of weights and constants alone.
     elements: owner -> elements written by counted operations.
     unknown: (owner, operation) in order of appearance, of operations without a formula that may multiply.
+    by_hand: owners of products, element by element, of what depends on the inputs and a matrix that does not.
     """
 
     def __init__(self, executed: Mapping[Any, Formula]) -> None:
@@ -101,11 +105,16 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         self.fixed: dict[str, int] = defaultdict(int)
         self.elements: dict[str, int] = defaultdict(int)
         self.unknown: dict[tuple[str, str], None] = {}
+        self.by_hand: set[str] = set()
         self._dependent: set[StorageWeakRef] = set()
 
     def follow(self, inputs: Iterable[Tensor]) -> None:
         """Take these as the network's inputs: what is computed from them depends on them."""
         self._dependent |= {storage for tensor in inputs if (storage := _storage(tensor)) is not None}
+
+    def _depends(self, tensor: Tensor) -> bool:
+        storage = _storage(tensor)
+        return storage is None or storage in self._dependent
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -117,9 +126,10 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         self.parents = [self.owner]
         before = self.flop_counts[self.owner][operation]
         out = super().__torch_dispatch__(func, types, args, kwargs)
-        storages = [_storage(tensor) for tensor in tensors((args, kwargs or {}))]
-        dependent = any(storage is None or storage in self._dependent for storage in storages)
+        dependent = any(map(self._depends, tensors((args, kwargs or {}))))
         if dependent:
+            if operation in PRODUCTS and any(_is_matrix(t) and not self._depends(t) for t in tensors(args)):
+                self.by_hand.add(self.owner)
             self.follow(tensors(out))
             if func._schema.is_mutable:
                 self.follow(tensors((args[:1], (kwargs or {}).get("out"))))
@@ -134,6 +144,10 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         elif _may_multiply(operation):
             self.unknown[self.owner, str(operation)] = None
         return out
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return sum(size > 1 for size in tensor.shape) > 1
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef | None:

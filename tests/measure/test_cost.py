@@ -230,6 +230,22 @@ def test_uncounted_modules_are_named():
     assert only.startswith("0 (ByHand")
 
 
+class Table(nn.Module):
+    """Adds entries of a table, as biases of relative positions are; scales by a vector; normalises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.scale = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.randn(8))
+        self.norm, self.embedding = nn.LayerNorm((8, 8)), nn.Embedding(8, 8)
+
+    def forward(self, x):
+        return self.norm((x + self.table[torch.arange(8)]) * self.scale) + self.embedding(torch.arange(8))
+
+
+def test_tables_and_norms_are_not_called_uncounted():
+    assert count(Table(), SHAPE4).uncounted == ()
+
+
 # The model is left as it was
 
 
