@@ -84,13 +84,13 @@ def _truncated(rng: Random, path: Path) -> None:
     path.write_bytes(data[: rng.randrange(4 * len(data) // 5, 9 * len(data) // 10)])  # the header stays whole
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
-    """A grey PNG that claims this size, with `data` as its compressed pixels."""
+def png(width: int, height: int, data: bytes, *, bits: int = 8, colour: int = 0) -> bytes:
+    """A PNG (grey; `colour` 2: RGB) that claims this size, with `data` as its compressed pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 

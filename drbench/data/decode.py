@@ -39,8 +39,8 @@ TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-BITS_PER_SAMPLE = 258
-"""TIFF tag."""
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+"""TIFF tags. A photometric interpretation of 0 means that 0 is white; Pillow turns such images only at 8 bits."""
 
 # Pillow logs what it thinks of damaged files. Without a handler Python prints that to stderr, between our own lines.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -83,6 +83,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     white = _white(image)
     if white is not None:
         values = np.asarray(image).astype(np.int64).clip(0, white)
+        if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:
+            values = white - values
         image = Image.fromarray(((255 * values + white // 2) // white).astype(np.uint8))  # rounded to nearest
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about the direct way

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -76,6 +78,45 @@ def test_twelve_bits_of_a_pgm_are_scaled_from_its_own_range(tmp_path: Path) -> N
     values = np.array([[0, 1024, 4095]], dtype=">u2")
     (tmp_path / "g.pgm").write_bytes(b"P5\n3 1\n4095\n" + values.tobytes())
     assert pixels(tmp_path / "g.pgm")[0, :, 0].tolist() == [0, 64, 255]
+
+
+def tiff(width: int, height: int, bits: int, photometric: int, data: bytes) -> bytes:
+    """An uncompressed grey TIFF file ("TIFF, Revision 6.0", 1992), its tags in ascending order."""
+    start = 8 + 2 + 12 * 9 + 4
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: start,
+        277: 1,
+        278: height,
+        279: len(data),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+def test_twelve_bits_of_a_tiff_are_scaled_from_twelve_bits(tmp_path: Path) -> None:
+    values = np.array([[0, 4095, 2048, 1000]])
+    a, b, c, d = values[0].tolist()
+    packed = bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255, c >> 4, (c & 15) << 4 | d >> 8, d & 255])
+    (tmp_path / "t.tif").write_bytes(tiff(4, 1, 12, 1, packed))
+    assert pixels(tmp_path / "t.tif")[0, :, 0].tolist() == [0, 255, 128, 62]
+
+
+@pytest.mark.parametrize(("bits", "data"), [(8, bytes([0, 100, 255])), (16, struct.pack("<3H", 0, 25700, 65535))])
+def test_tiff_files_in_which_white_is_zero_are_inverted(bits: int, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.tif").write_bytes(tiff(3, 1, bits, 0, data))
+    assert pixels(tmp_path / "t.tif")[0, :, 0].tolist() == [255, 155, 0]
+
+
+def test_sixteen_bits_per_colour_lose_the_lower_eight(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (6, 7, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)  # filter 0 before every row
+    (tmp_path / "c.png").write_bytes(png(7, 6, zlib.compress(rows), bits=16, colour=2))
+    assert (pixels(tmp_path / "c.png") == values.astype(int) >> 8).all()
 
 
 def test_big_endian_sixteen_bits() -> None:
