@@ -206,13 +206,17 @@ def _figure(found: cost.Cost, by: str | None) -> int:
 
 def _cost(job: Job) -> Record:
     variant = job.variant
-    found = cost.count(models.build(variant, seed=0), variant.input_shape)
+    model = models.build(variant, seed=0)
+    found = cost.count(model, variant.input_shape)
     measurements = [
         Measurement("executed", found.executed, "multiply-adds", "lower"),
         Measurement("params", found.params, "parameters", "lower"),
         Measurement("activations", found.activations, "elements", "lower"),
     ]
     notes = [f"not counted: {name}" for name in found.uncounted]
+    conversion: Any = getattr(model, "conversion", None)
+    if conversion is not None:
+        notes += conversion.notes()
     if found.data_dependent:
         notes.append("the network looks at its data: other images may cost more or less")
     if variant.match is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,9 @@ def show_(
         model = models.build(variant, seed=0)
         if num_classes is not None and is_import(name):
             models.check_output(model, variant)
-        found.append((variant, label, cost.count(model, variant.input_shape)))
+        conversion: Any = getattr(model, "conversion", None)
+        notes = conversion.notes() if conversion else ()
+        found.append((variant, label, cost.count(model, variant.input_shape), notes))
     if as_json:
         tables = [_as_json(*one) for one in found]
         write(to_json(tables[0] if len(tables) == 1 else tables))
@@ -98,11 +101,12 @@ def _beside(variant: Variant, found: Cost) -> list[dict[str, Any]]:
     return rows
 
 
-def _as_json(variant: Variant, label: str, found: Cost) -> dict[str, Any]:
-    return {"variant": asdict(variant), "label": label, **asdict(found), "published": _beside(variant, found)}
+def _as_json(variant: Variant, label: str, found: Cost, notes: Sequence[str]) -> dict[str, Any]:
+    table = {"variant": asdict(variant), "label": label, **asdict(found), "notes": list(notes)}
+    return {**table, "published": _beside(variant, found)}
 
 
-def _print(variant: Variant, label: str, found: Cost) -> None:
+def _print(variant: Variant, label: str, found: Cost, notes: Sequence[str]) -> None:
     from drbench.cli.tables import millions, show, table
 
     shape = "x".join(map(str, variant.input_shape))
@@ -134,6 +138,8 @@ def _print(variant: Variant, label: str, found: Cost) -> None:
         say(f"not counted: {name}")
     if found.data_dependent:
         say("the network looks at its data: other images may cost more or less")
+    for note in notes:
+        say(f"note: {note}")
     for row in _beside(variant, found):
         figures = [
             f"{row[key]} M {word} ({100 * row[off]:+.1f}%)"

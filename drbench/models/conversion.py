@@ -47,6 +47,7 @@ class Conversion:
 
     convolutions: number of convolutions that the network had, converted or not.
     input_shape: (C, H, W) of the image that was run, if one was.
+    seemed_trained: whether the network's batch norms had seen data.
     before: an earlier conversion of the same network.
     """
 
@@ -60,6 +61,7 @@ class Conversion:
     skipped: tuple[Skipped, ...] = ()
     convolutions: int = 0
     input_shape: Shape | None = None
+    seemed_trained: bool = False
     before: Conversion | None = field(default=None)
 
     @property
@@ -71,6 +73,29 @@ class Conversion:
     def one_position(self) -> tuple[str, ...]:
         """Names of the layers whose regions have no effect, because they have one output position."""
         return tuple(row.name for row in self.replacements if ONE_POSITION in row.notes)
+
+    def notes(self, shown: int = 3) -> tuple[str, ...]:
+        """What a reader of the results has to know, each in a sentence; most conversions have nothing of it."""
+        notes = list(self._remarks(shown))
+        if self.skipped:
+            names = "; ".join(f"{one.name!r}, {one.reason}" for one in self.skipped[:shown])
+            more = f"; and {len(self.skipped) - shown} more" if len(self.skipped) > shown else ""
+            notes.append(f"selected layers that are not replaced: {len(self.skipped)} ({names}{more})")
+        return tuple(notes)
+
+    def _remarks(self, shown: int = 3) -> Iterator[str]:
+        total = len(self.replacements)
+        if single := self.one_position:
+            names = ", ".join(single[:shown]) + (", ..." if len(single) > shown else "")
+            yield (
+                f"{len(single)} of {total} replaced layers have one output position, where regions have no effect "
+                f"({names})"
+            )
+        if self.init == "fresh" and self.seemed_trained:
+            yield (
+                f"the network seems trained (its batch norms have seen data), but init 'fresh' discards the weights of "
+                f"the {total} replaced layers; 'preserve' keeps them"
+            )
 
     def __repr__(self) -> str:
         return f"<Conversion: {self._summary()}>"
@@ -106,6 +131,9 @@ class Conversion:
         if self.skipped:
             yield ""
             yield from _table(("not replaced", "reason"), [(one.name, one.reason) for one in self.skipped])
+        for remark in self._remarks():
+            yield ""
+            yield remark
 
 
 def total_madds(rows: Sequence[Replacement]) -> tuple[int | None, int | None]:

@@ -84,14 +84,8 @@ def convert(
         seed=seed,
     )
     conversion: Any = converted.conversion
-    if single := conversion.one_position:
-        warnings.warn(
-            f"{len(single)} of {len(conversion.replacements)} replaced layers have one output position, where regions "
-            f"have no effect: {', '.join(single[:3])}{', ...' if len(single) > 3 else ''}. Leave them out of where if "
-            "that is not meant",
-            UserWarning,
-            stacklevel=2,
-        )
+    if conversion.one_position:
+        warnings.warn(conversion.notes()[0], UserWarning, stacklevel=2)
     return converted
 
 
@@ -121,7 +115,7 @@ def apply(
         model = model if inplace else copied(model)
         selection = recipes.select(model, patterns, where_args)
         seen = probing.before(model, selection.convs, input_shape, inputs) if probe else None
-        convolutions = recipes.convolutions(model)
+        convolutions, seems_trained = recipes.convolutions(model), seen_data(model)
         swap, skipped = Swap(model), list(selection.skipped)
         try:
             swap.replace(selection, operator_name, make, args, init, seed)
@@ -142,6 +136,7 @@ def apply(
         tuple(skipped),
         convolutions,
         None if seen is None else seen.call.shape,
+        seems_trained,
         getattr(model, "conversion", None),
     )
     return swap.root
@@ -161,3 +156,9 @@ def _probe(swap: Swap, seen: probing.Shapes, operator: str, skipped: list[Skippe
 
 def _name(operator: Callable[..., nn.Module]) -> str:
     return f"{operator.__module__}:{getattr(operator, '__qualname__', type(operator).__name__)}"
+
+
+def seen_data(model: nn.Module) -> bool:
+    """Whether a batch norm of the model has seen data, as those of a trained network have (if it has any)."""
+    means = (getattr(module, "running_mean", None) for module in model.modules())
+    return any(bool(mean.any()) for mean in means if isinstance(mean, torch.Tensor) and not mean.is_meta)

@@ -51,7 +51,8 @@ def create_model(
         stem_stride: total stride of the first layers; None is as published (4 in ShuffleNet, 2 in MobileNet), 1 suits
             images under 64 pixels.
         width: multiplier in place of the published one.
-        init: of converted layers; None is 'preserve' with `weights`, else 'fresh'.
+        init: of converted layers; None is 'preserve' with `weights` or a callable, which may return a trained network,
+            else 'fresh'.
         weights: of the plain network: a state dict, or a file with one (.safetensors, or what torch.save wrote).
         seed: equal seeds give equal unconverted layers, whatever the operator; None draws from the global generator.
         architecture_args: further arguments of the network.
@@ -64,6 +65,7 @@ def create_model(
     """
     if regions is not None:
         operator_args["regions"] = regions
+    may_be_trained = weights is not None or (isinstance(name, str) and names.is_import(name))
     variant = of_arguments(
         {
             "architecture": name,
@@ -71,7 +73,7 @@ def create_model(
             "operator_args": operator_args,
             "where": (where,) if isinstance(where, str) else where,
             "where_args": {} if where_args is None else where_args,
-            "init": init or ("fresh" if weights is None or operator == PLAIN else "preserve"),
+            "init": init or ("preserve" if operator != PLAIN and may_be_trained else "fresh"),
             "input_shape": image_shape(input_shape),
             "num_classes": 1000 if num_classes is None else num_classes,
             "stem_stride": stem_stride,

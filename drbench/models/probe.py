@@ -86,7 +86,7 @@ class UnfitError(InputError):
     def __init__(self, operator: str, name: str, reason: str) -> None:
         super().__init__(
             f"operator {operator!r} can't replace {name!r}, {reason}. Leave it out of where, or skip such layers "
-            "with unsuitable='skip' in where_args"
+            "with unsuitable='skip' (--where-set unsuitable=skip)"
         )
         self.name = name
         self.reason = reason

@@ -191,7 +191,7 @@ def _suitable(model: nn.Module, selection: Selection, skip: bool) -> Selection:
         else:
             raise InputError(
                 f"where: got {name!r}, {reason}; expected layers that can be replaced. Leave it out, or skip such "
-                "layers with unsuitable='skip' in where_args"
+                "layers with unsuitable='skip' (--where-set unsuitable=skip)"
             )
     if not keep:
         raise InputError(

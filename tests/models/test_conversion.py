@@ -54,6 +54,9 @@ def test_printed_it_is_a_table():
     assert "15,552 -> 34,656" in lines[5]
     assert lines[-1].endswith("a torch.nn.Conv1d, which is no torch.nn.Conv2d")
     assert repr(conversion) == f"<Conversion: {lines[0]}>"
+    assert conversion.notes() == (
+        "selected layers that are not replaced: 1 ('line', a torch.nn.Conv1d, which is no torch.nn.Conv2d)",
+    )
 
 
 @pytest.mark.parametrize("where_args", [{}, {"guide": "block"}])

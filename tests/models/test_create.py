@@ -271,3 +271,36 @@ def test_wrong_types_are_one_line_that_names_the_argument(name):
 def test_a_device_that_is_none_is_refused(device):
     with pytest.raises(InputError, match=r"^device: got .*; expected one of this machine's"):
         build(Variant("shufflenet_v2_x0_5", **SMALL), device=device)
+
+
+TRAINED = """
+import torch
+from torch import nn
+
+def network(num_classes=3):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, num_classes, 3))
+    model(torch.rand(4, 3, 9, 9))
+    return model
+
+class Bare(nn.Conv2d):
+    pass
+"""
+
+
+def test_what_a_callable_was_trained_to_do_is_kept_unless_fresh_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "own_trained.py").write_text(TRAINED)
+    monkeypatch.chdir(tmp_path)
+    wanted = {"where": "*", "seed": 0, "input_shape": (3, 9, 9)}
+    plain, kept, drawn = (
+        create_model("own_trained:network", operator=operator, init=init, **wanted).eval()
+        for operator, init in (("conv", None), ("drconv", None), ("drconv", "fresh"))
+    )
+    x = torch.rand(2, 3, 9, 9)
+    torch.testing.assert_close(kept(x), plain(x), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(drawn(x), plain(x), atol=1e-3)
+    assert (kept.variant.init, kept.conversion.notes()) == ("preserve", ())
+    (note,) = drawn.conversion.notes()
+    assert note.startswith("the network seems trained (its batch norms have seen data), but init 'fresh' discards")
+    assert note in str(drawn.conversion)
+    with pytest.raises(InputError, match=r"^init: got 'preserve'; expected 'fresh', because .*own_trained:Bare"):
+        create_model("own_trained:network", operator="own_trained:Bare", **wanted)
