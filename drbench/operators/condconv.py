@@ -8,19 +8,23 @@ The convolution is timm's CondConv2d; the routing (pool, Linear, sigmoid) is the
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from drbench.errors import InputError
-from drbench.operators.geometry import Geometry, Pair, check_channels, whole
+from drbench.operators.geometry import Pair, tracing, whole
+from drbench.operators.layer import ConvLayer, check_elements
 
 
-class CondConv2d(nn.Module):
+class CondConv2d(ConvLayer):
     """Drop-in for nn.Conv2d with K experts mixed per sample.
 
     Arguments as in nn.Conv2d, and `experts`: K, 1 or more. ValueError for a wrong argument, by its name.
+    `bias` is the experts' (K, O), or None.
     """
+
+    filters_are_made_from = "conv.weight"
 
     def __init__(
         self,
@@ -40,25 +44,41 @@ class CondConv2d(nn.Module):
     ) -> None:
         from timm.layers import CondConv2d as TimmCondConv2d  # type: ignore[attr-defined]  # the other operators need none
 
-        super().__init__()
-        check_channels(in_channels, out_channels, groups)
-        self.geometry = Geometry.of(kernel_size, stride, padding, dilation, padding_mode)
-        self.in_channels = in_channels
-        self.experts = whole("experts", experts)
-        self.routing = nn.Linear(in_channels, experts, device=device, dtype=dtype)
-        self.conv = TimmCondConv2d(
+        super().__init__(
             in_channels,
             out_channels,
-            self.geometry.kernel_size,
-            self.geometry.stride,
-            self.geometry.conv_padding,
-            self.geometry.dilation,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
             groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+        self.experts = whole("experts", experts)
+        check_elements("experts", self.experts, *self.filter_shape)
+        self.routing = nn.Linear(self.in_channels, self.experts, device=device, dtype=dtype)
+        self.conv = TimmCondConv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.geometry.conv_padding,
+            self.dilation,
+            self.groups,
             bias=bias,
-            num_experts=experts,
+            num_experts=self.experts,
             device=device,
             dtype=dtype,
         )
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The experts' biases (K, O)."""
+        found: nn.Parameter | None = self.conv.bias
+        return found
 
     def reset_parameters(self) -> None:
         """Draw all parameters afresh."""
@@ -68,11 +88,7 @@ class CondConv2d(nn.Module):
     @torch.no_grad()
     def preserve_(self, conv: nn.Conv2d) -> None:
         """Take over the function of `conv`: routing 1/2 for all, experts 2W/K + e with the e adding up to 0."""
-        if tuple(conv.weight.shape) != self.conv.weight_shape or (conv.bias is None) != (self.conv.bias is None):
-            raise InputError(
-                f"conv: got filters {tuple(conv.weight.shape)} {'without' if conv.bias is None else 'with'} bias, "
-                f"allowed are {self.conv.weight_shape} {'without' if self.conv.bias is None else 'with'} bias"
-            )
+        self.check_conv(conv)
         nn.init.zeros_(self.routing.weight)
         nn.init.zeros_(self.routing.bias)
         weight = conv.weight.flatten().to(self.conv.weight)
@@ -83,13 +99,20 @@ class CondConv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N,C,H,W) -> (N,O,H',W'), or without N."""
-        if input.dim() == 3:
+        if (traced := self.in_graph(input)) is not None:
+            return traced  # type: ignore[return-value]
+        if isinstance(input, Tensor) and input.dim() == 3:
             return self.forward(input.unsqueeze(0)).squeeze(0)
-        if input.dim() != 4 or input.shape[1] != self.in_channels:
-            raise InputError(f"input: got shape {tuple(input.shape)}, allowed is (N, {self.in_channels}, H, W)")
+        self.check_input(input, self.conv.weight.dtype, mixed=False)
+        if not tracing() and not input.shape[0]:  # timm's has a group for every sample
+            return self.forward(torch.cat((input, input.new_zeros(1, *input.shape[1:]))))[:0]
         coefficients = torch.sigmoid(self.routing(input.mean((2, 3))))
         output: Tensor = self.conv(self.geometry.pad(input), coefficients)
         return output
+
+    def own_arguments(self) -> dict[str, Any]:
+        """The arguments that nn.Conv2d does not have."""
+        return {"experts": self.experts}
 
     def cost(self, input_shape: tuple[int, ...]) -> dict[str, int]:
         """Multiply-adds per sample by the convention, for an input of (C,H,W); a leading N is ignored."""

@@ -61,8 +61,8 @@ class FixedGridConv2d(DRConv2d):
             device=device,
             dtype=dtype,
         )
-        self.rows = next(rows for rows in range(math.isqrt(regions), 0, -1) if regions % rows == 0)
-        self.columns = regions // self.rows
+        self.rows = next(rows for rows in range(math.isqrt(self.regions), 0, -1) if self.regions % rows == 0)
+        self.columns = self.regions // self.rows
 
     def guide_for(self, input: Tensor, guide: Tensor | None = None) -> Tensor:
         """The grid (N,H',W') for an input (N,C,H,W)."""

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from drbench.errors import InputError
 from drbench.operators.generators import GENERATORS, INITIALISATIONS, ExpertGenerator
-from drbench.operators.geometry import Geometry, Pair, check_channels, pair, whole
+from drbench.operators.geometry import Pair, choice, pair, tracing, whole
 from drbench.operators.guide import GuideConv2d, fit
+from drbench.operators.layer import ConvLayer, check_elements, flag, plain
 
 
-class DRConv2d(nn.Module):
+class DRConv2d(ConvLayer):
     """Drop-in for nn.Conv2d whose filters depend on sample and region.
 
     Args:
@@ -59,29 +60,43 @@ class DRConv2d(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_channels(in_channels, out_channels, groups)
-        self.geometry = Geometry.of(kernel_size, stride, padding, dilation, padding_mode)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.groups = groups
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
         self.regions = whole("regions", regions)
-        if generator not in GENERATORS:
-            raise InputError(f"generator: got {generator!r}, allowed are {', '.join(GENERATORS)}")
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        if initialisation not in INITIALISATIONS:
-            raise InputError(f"initialisation: got {initialisation!r}, allowed are {', '.join(INITIALISATIONS)}")
-        bank = {"experts": whole("experts", experts), "initialisation": initialisation}
-        options = bank if generator == "experts" else {}
-        shape = (out_channels, in_channels // groups, *self.geometry.kernel_size)
-        self.generator = GENERATORS[generator](in_channels, shape, regions, **options, **factory)
+        experts = whole("experts", experts)
+        choice("generator", generator, GENERATORS)
+        choice("initialisation", initialisation, INITIALISATIONS)
+        flag("own_guide", own_guide)
         if guide_kernel_size is None:
-            guide_kernel_size = self.geometry.kernel_size
+            guide_kernel_size = self.kernel_size
         guide_kernel = pair("guide_kernel_size", guide_kernel_size, 1)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        options: dict[str, Any] = {"experts": experts, "initialisation": initialisation}
+        self.generator = GENERATORS[generator](
+            self.in_channels,
+            self.filter_shape,
+            self.regions,
+            **(options if generator == "experts" else {}),
+            **factory,
+        )
         self.guide: GuideConv2d | None = None
-        if own_guide and regions > 1:  # one region needs no choice
-            self.guide = self.make_guide(in_channels, regions, self.geometry.with_kernel(guide_kernel), **factory)
-        self.bias = nn.Parameter(torch.empty(out_channels, **factory)) if bias else None
+        if own_guide and self.regions > 1:  # one region needs no choice
+            check_elements("guide_kernel_size", self.regions, self.in_channels, *guide_kernel)
+            self.guide = self.make_guide(
+                self.in_channels, self.regions, self.geometry.with_kernel(guide_kernel), **factory
+            )
+        self.register_parameter("bias", nn.Parameter(torch.empty(self.out_channels, **factory)) if bias else None)
         self._reset_bias()
 
     @classmethod
@@ -101,7 +116,7 @@ class DRConv2d(nn.Module):
 
     def _reset_bias(self) -> None:
         if self.bias is not None:
-            bound = 1 / math.sqrt(math.prod((self.in_channels // self.groups, *self.geometry.kernel_size)))
+            bound = 1 / math.sqrt(math.prod(self.filter_shape[1:]))
             nn.init.uniform_(self.bias, -bound, bound)
 
     @torch.no_grad()
@@ -111,12 +126,7 @@ class DRConv2d(nn.Module):
         Raises:
             ValueError: if the shapes of the two layers' filters or biases differ.
         """
-        shape = (self.out_channels, self.in_channels // self.groups, *self.geometry.kernel_size)
-        if tuple(conv.weight.shape) != shape or (conv.bias is None) != (self.bias is None):
-            raise InputError(
-                f"conv: got filters {tuple(conv.weight.shape)} {'without' if conv.bias is None else 'with'} bias, "
-                f"allowed are {shape} {'without' if self.bias is None else 'with'} bias"
-            )
+        self.check_conv(conv)
         self.generator.preserve_(conv.weight)
         if self.bias is not None and conv.bias is not None:
             self.bias.copy_(conv.bias)
@@ -127,9 +137,11 @@ class DRConv2d(nn.Module):
         `guide`: logits (N,m,h,w), or integer regions (N,h,w), in place of the layer's own; resized (nearest) to H'xW'.
         Under autocast the guide stays in float32.
         """
-        if input.dim() == 3:
+        if (traced := self.in_graph(input, guide)) is not None:
+            return traced  # type: ignore[return-value]
+        if isinstance(input, Tensor) and input.dim() == 3:
             return self.forward(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
-        self._check(input)
+        self.check_input(input, self.generator.dtype, mixed=True)
         if guide is None and self._in_one_go(input):
             return self._infer(input)
         chosen = self.guide_for(input, guide)
@@ -153,15 +165,15 @@ class DRConv2d(nn.Module):
         While it learns, the steps are faster; a trace is to be the same with and without gradients.
         """
         generator, guide = self.generator, self.guide
-        learns = torch.is_grad_enabled() and not torch._C._is_tracing()
-        if learns or guide is None or not isinstance(generator, ExpertGenerator):
+        learns = torch.is_grad_enabled() and not tracing()
+        if learns or guide is None or not plain(guide, GuideConv2d) or not plain(generator, ExpertGenerator):
             return False
-        steps = (guide, generator, generator.routing)
-        watched = any(step._forward_hooks or step._forward_pre_hooks for step in steps)
+        if not plain(generator.routing, nn.Linear):
+            return False
         device = input.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         narrowed = autocast or input.dtype != generator.bank.dtype
-        return not watched and not narrowed and self.geometry.native and guide.geometry.native
+        return not narrowed and self.geometry.native and guide.geometry.native
 
     def _infer(self, input: Tensor) -> Tensor:
         assert self.guide is not None
@@ -196,9 +208,9 @@ class DRConv2d(nn.Module):
     @torch.no_grad()
     def regions_of(self, input: Tensor, guide: Tensor | None = None) -> Tensor:
         """Which region each output position belongs to: (N,H',W') integers, for pictures and statistics."""
-        if input.dim() == 3:
+        if isinstance(input, Tensor) and input.dim() == 3:
             return self.regions_of(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
-        self._check(input)
+        self.check_input(input, self.generator.dtype, mixed=True)
         chosen = self.guide_for(input, guide)
         return chosen.argmax(1) if chosen.is_floating_point() else chosen
 
@@ -208,26 +220,16 @@ class DRConv2d(nn.Module):
         A guide that is handed in costs this layer nothing: it is counted where it is made.
         """
         height, width = self.geometry.output_size(*input_shape[-2:])
-        filters = self.out_channels * (self.in_channels // self.groups) * math.prod(self.geometry.kernel_size)
+        filters = math.prod(self.filter_shape)
         guide = 0 if self.guide is None else self.guide.cost(input_shape)["guide"]
         return {"region_conv": height * width * filters, "guide": guide, **self.generator.cost()}
 
-    def _check(self, input: Tensor) -> None:
-        """Refuse what nn.Conv2d refuses, but float32 and narrower types side by side."""
-        if input.dim() != 4 or (not torch._C._is_tracing() and input.shape[1] != self.in_channels):
-            raise InputError(
-                f"input: got shape {tuple(input.shape)}, allowed are (N, {self.in_channels}, H, W) and "
-                f"({self.in_channels}, H, W)"
-            )
-        own, given = self.generator.dtype, input.dtype
-        if given != own and (torch.float64 in (own, given) or not input.is_floating_point()):
-            got, wanted = (str(dtype).removeprefix("torch.") for dtype in (given, own))
-            raise InputError(f"input: got {got}; expected the layer's {wanted}. Convert one of them with .to()")
+    @property
+    def filters_are_made_from(self) -> str:  # type: ignore[override]
+        """The names of the parameters that stand for nn.Conv2d's weight."""
+        return ", ".join(f"generator.{name}" for name in self.generator.filters_are_made_from)
 
-    def extra_repr(self) -> str:
-        """What printing shows."""
-        g = self.geometry
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={g.kernel_size}, stride={g.stride}, "
-            f"regions={self.regions}, groups={self.groups}, bias={self.bias is not None}"
-        )
+    def own_arguments(self) -> dict[str, Any]:
+        """The arguments that nn.Conv2d does not have."""
+        made = {"experts": self.generator.experts} if isinstance(self.generator, ExpertGenerator) else {}
+        return {"regions": self.regions, **made, "generator": self.generator.name}

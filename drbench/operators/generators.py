@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drbench.operators.guide import full_precision
+from drbench.operators.layer import check_elements, plain
 
 INITIALISATIONS = ("conv", "released")
 
@@ -29,6 +30,9 @@ class ExpertGenerator(nn.Module):
     `filter_shape` is (O, C/groups, kh, kw). `initialisation="released"` draws the bank as the authors' code does
     (output variance 6/K of nn.Conv2d's); "conv" keeps nn.Conv2d's variance for any K.
     """
+
+    name = "experts"
+    filters_are_made_from = ("bank",)
 
     def __init__(
         self,
@@ -44,6 +48,8 @@ class ExpertGenerator(nn.Module):
         self.experts = experts
         self.initialisation = initialisation
         self.filter_shape = filter_shape
+        check_elements("experts", experts, *filter_shape)
+        check_elements("regions", regions, experts, in_channels)
         # a filter's inputs in one dimension: five would break network.to(memory_format=torch.channels_last)
         self.bank = nn.Parameter(torch.empty(experts, filter_shape[0], math.prod(filter_shape[1:]), **factory))
         self.routing = nn.Linear(in_channels, regions * experts, **factory)
@@ -77,11 +83,18 @@ class ExpertGenerator(nn.Module):
         They start near 1/K: in bfloat16 the differences between regions, and with them the guide's gradient, drown.
         """
         with full_precision(input.device.type):
-            wide = torch.promote_types(self.routing.weight.dtype, torch.float32)
-            pooled = input.mean((2, 3), dtype=wide)
-            bias = None if self.routing.bias is None else self.routing.bias.to(wide)
-            logits = F.linear(pooled, self.routing.weight.to(wide), bias)
-            return (torch.sigmoid(logits) * (2.0 / self.experts)).view(-1, self.regions, self.experts)
+            wide = torch.promote_types(self.dtype, torch.float32)
+            logits = self._route(input.mean((2, 3), dtype=wide), wide)
+            made = torch.sigmoid(logits) * (2.0 / self.experts)
+            return made.view(input.shape[0], self.regions, self.experts)
+
+    def _route(self, pooled: Tensor, wide: torch.dtype) -> Tensor:
+        """What the routing says, in `wide`: by itself, unless it is a narrow layer that nobody watches or replaced."""
+        routing = self.routing
+        if self.dtype == wide or not plain(routing, nn.Linear):
+            logits: Tensor = routing(pooled.to(self.dtype))
+            return logits.to(wide)
+        return F.linear(pooled, routing.weight.to(wide), None if routing.bias is None else routing.bias.to(wide))
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""
@@ -99,6 +112,9 @@ class GroupedGenerator(nn.Module):
     h = m as in the paper; `filter_shape` is (O, C/groups, kh, kw).
     """
 
+    name = "grouped"
+    filters_are_made_from = ("basis.weight", "offset")
+
     def __init__(
         self,
         in_channels: int,
@@ -109,6 +125,9 @@ class GroupedGenerator(nn.Module):
         super().__init__()
         self.regions = regions
         self.filter_shape = filter_shape
+        check_elements("regions", regions, regions, filter_shape[0], filter_shape[1])
+        check_elements("regions", regions, *filter_shape)
+        check_elements("regions", regions, regions, in_channels)
         self.routing = nn.Conv2d(in_channels, regions * regions, 1, **factory)
         per_region = filter_shape[0] * filter_shape[1]
         self.basis = nn.Conv2d(regions * regions, regions * per_region, 1, groups=regions, bias=False, **factory)
@@ -139,7 +158,8 @@ class GroupedGenerator(nn.Module):
         """Filters (N,m,O,C/groups,kh,kw) for an input (N,C,H,W)."""
         pooled = F.adaptive_avg_pool2d(input, self.filter_shape[2:])
         made: Tensor = self.basis(torch.sigmoid(self.routing(pooled)))
-        return made.reshape(-1, self.regions, *self.filter_shape) + self.offset.view(self.regions, *self.filter_shape)
+        made = made.reshape(input.shape[0], self.regions, *self.filter_shape)
+        return made + self.offset.view(self.regions, *self.filter_shape)
 
     def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
         """The region convolution with what `forward` made."""

@@ -6,13 +6,16 @@ still give the layer's output size.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from drbench import bounds
 from drbench.errors import InputError
 
 Pair = int | tuple[int, int]
@@ -36,15 +39,14 @@ class Geometry:
             pair(name, value, 1)
             for name, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
         )
-        if padding_mode not in PADDING_MODES:
-            raise InputError(f"padding_mode: got {padding_mode!r}, allowed are {', '.join(PADDING_MODES)}")
+        choice("padding_mode", padding_mode, PADDING_MODES)
         if not isinstance(padding, str):
             top, left = pair("padding", padding, 0)
             return cls(kernel, steps, (left, left, top, top), dilations, padding_mode)
         if padding == "valid":
             return cls(kernel, steps, (0, 0, 0, 0), dilations, padding_mode)
         if padding != "same":
-            raise InputError(f"padding: got {padding!r}, allowed are 'same', 'valid' and numbers")
+            raise InputError(f"padding: got {shown(padding)}, allowed are 'same', 'valid' and numbers")
         if steps != (1, 1):
             raise InputError(f"padding: 'same' needs stride 1, got stride {steps}; give the padding in numbers")
         rows, columns = (d * (k - 1) for d, k in zip(dilations, kernel, strict=True))
@@ -65,7 +67,7 @@ class Geometry:
         left, right, top, bottom = self.pads
         spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         rows, columns = height + top + bottom - spans[0], width + left + right - spans[1]
-        if not torch._C._is_tracing() and (rows < 0 or columns < 0):  # sizes in a trace are tensors
+        if not tracing() and (rows < 0 or columns < 0):  # sizes in a trace are tensors
             raise InputError(
                 f"input: {height}x{width} is too small for kernel_size {self.kernel_size} with {self.pads}"
             )
@@ -94,26 +96,67 @@ class Geometry:
         return F.pad(input, grows, mode=mode) if any(grows) else input
 
 
-def pair(name: str, value: Any, least: int) -> tuple[int, int]:
-    """`value` as (rows, columns), both integers of at least `least`; InputError names the argument."""
-    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def tracing() -> bool:
+    """Whether torch.jit.trace is at work: sizes are tensors then, and there is nothing to check."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()  # in this order: dynamo knows the first alone
+
+
+def shown(value: Any) -> str:
+    """`value` for an error: short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a whole number of {value.bit_length()} bits"  # int has no repr beyond 4300 digits
+    try:
+        text = repr(value)
+    except Exception:  # somebody else's __repr__, or one of such an int within
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text) - 60} more characters)"
+
+
+def _integer(value: Any) -> int | None:
+    """`value` as an int where it is a whole number (numpy's too), else None."""
+    if isinstance(value, (bool, Tensor)):
+        return None
+    try:
+        return index(value)
+    except TypeError:
+        return None
+
+
+def pair(name: str, value: Any, least: int, most: int = bounds.SIDE) -> tuple[int, int]:
+    """`value` as (rows, columns), integers from `least` to `most`; InputError names the argument."""
+    both = [_integer(v) for v in value] if isinstance(value, (tuple, list)) else [_integer(value)]
     if len(both) == 1:
         both *= 2
-    if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
-        raise InputError(f"{name}: got {value!r}, allowed are one or two whole numbers of at least {least}")
-    return both
+    found = [v for v in both if v is not None and least <= v <= most]
+    if len(both) != 2 or len(found) != 2:
+        raise InputError(
+            f"{name}: got {shown(value)}, allowed are one or two whole numbers of at least {least}, at most {most}"
+        )
+    return found[0], found[1]
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """`value` if it is an integer of at least `least`; InputError names the argument."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name}: got {value!r}, allowed is a whole number of at least {least}")
+def whole(name: str, value: Any, least: int = 1, most: int = bounds.REGIONS) -> int:
+    """`value` if it is an integer from `least` to `most`; InputError names the argument."""
+    found = _integer(value)
+    if found is None or not least <= found <= most:
+        raise InputError(f"{name}: got {shown(value)}, allowed is a whole number of at least {least}, at most {most}")
+    return found
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """`value` if it is one of `allowed`; InputError names the argument."""
+    names = tuple(allowed)
+    if not isinstance(value, str) or value not in names:
+        raise InputError(f"{name}: got {shown(value)}, allowed are {', '.join(names)}")
     return value
 
 
-def check_channels(in_channels: Any, out_channels: Any, groups: Any) -> None:
-    """InputError unless both channel counts are positive multiples of `groups`."""
-    whole("groups", groups)
+def channels(in_channels: Any, out_channels: Any, groups: Any) -> tuple[int, int, int]:
+    """All three as integers; InputError unless both channel counts are positive multiples of `groups`."""
+    divisor = whole("groups", groups, most=bounds.CHANNELS)
+    counts = []
     for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if whole(name, value) % groups:
-            raise InputError(f"{name}: {value} is no multiple of groups {groups}")
+        counts.append(whole(name, value, most=bounds.CHANNELS))
+        if counts[-1] % divisor:
+            raise InputError(f"{name}: {value} is no multiple of groups {divisor}")
+    return counts[0], counts[1], divisor

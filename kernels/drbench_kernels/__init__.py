@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
-from drbench_kernels.checked import call_key, known, remember
+from drbench_kernels.checked import call_key, known, remember, tracing
 from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
 from drbench_kernels.layer import expert_layer
 from drbench_kernels.paths import (
@@ -76,7 +76,7 @@ def region_conv2d(
     if geometry is None:
         kernel = filters.shape[-2:] if filters.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        if not torch._C._is_tracing():  # whose sizes are tensors
+        if not tracing():
             form = "(N, m, O, C/groups, kh, kw) or (m, O, C/groups, kh, kw) with m at least 1"
             check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
             check_regions(guide, filters.shape[-5], "filters")
@@ -118,7 +118,7 @@ def expert_region_conv2d(
     if geometry is None:
         kernel = experts.shape[-2:] if experts.dim() >= 2 else (1, 1)
         padded, geometry = _geometry(input, kernel, stride, padding, dilation, groups)
-        if not torch._C._is_tracing():
+        if not tracing():
             form = "(K, O, C/groups, kh, kw) with K at least 1"
             check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
             _check_coefficients(coefficients, input, experts.shape[0])

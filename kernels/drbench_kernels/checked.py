@@ -19,9 +19,14 @@ known: dict[Any, Geometry] = {}
 _MOST = 4096
 
 
+def tracing() -> bool:
+    """Whether torch.jit.trace is at work: sizes are tensors then, and there is nothing to check."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()  # in this order: dynamo knows the first alone
+
+
 def call_key(tensors: Sequence[Tensor | None], *windows: Any) -> Any:
     """All that checking depends on, hashable; None where it must be done anew (traced shapes, lists for pairs)."""
-    if torch.compiler.is_compiling() or torch._C._is_tracing():
+    if torch.compiler.is_compiling() or tracing():
         return None
     first = tensors[0]
     assert first is not None

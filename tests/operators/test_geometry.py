@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from drbench.errors import InputError
-from drbench.operators.geometry import PADDING_MODES, Geometry, check_channels, pair, whole
+from drbench.operators.geometry import PADDING_MODES, Geometry, channels, pair, whole
 
 # the peer, nn.Conv2d, says this of even kernels
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -91,4 +91,4 @@ def test_numbers_are_checked():
         with pytest.raises(InputError, match=r"^regions: got"):
             whole("regions", value)
     with pytest.raises(InputError, match=r"^out_channels: 5 is no multiple of groups 2"):
-        check_channels(4, 5, 2)
+        channels(4, 5, 2)
