@@ -132,13 +132,14 @@ def _channels(model: nn.Module) -> list[int]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
+def undisturbed(model: nn.Module, restore: bool = True) -> Iterator[nn.Module]:
     """What to run in place of `model`: itself, or a copy where running would change what its lazy layers are.
 
     Within it holds: evaluation mode, no gradients, torch's random numbers from a seed, nothing compiled. Afterwards the
-    modes, attributes, buffers and random numbers are as before.
+    modes, attributes, weights, buffers and random numbers are as before; without `restore`, for a copy that is thrown
+    away, the random numbers alone.
     """
-    if any(is_lazy(tensor) for tensor in _held(model)):
+    if restore and any(is_lazy(tensor) for tensor in _held(model)):
         model = copied(model)
     devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
     with (
@@ -146,23 +147,35 @@ def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
         torch.inference_mode(False),
         torch.no_grad(),
         _nothing_compiled(),
-        _restored(model),
+        _restored(model) if restore else nullcontext(),
     ):
         torch.manual_seed(SEED)
         model.eval()
         yield model
 
 
-def copied(model: nn.Module, change: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
-    """A deep copy; `change` makes its parameters and buffers from the model's. Lazy ones stay as they are in both."""
-    memo: dict[int, Any] = {}
+def copied(model: nn.Module, change: Callable[[Tensor], Tensor] = torch.clone) -> nn.Module:
+    """A deep copy; `change` makes its parameters and buffers from the model's.
+
+    Lazy ones stay as they are in both. Tensors that are the result of a computation, as the weight of a layer under
+    torch.nn.utils.weight_norm or a pruned one, are copied as values: such layers compute them anew in every call.
+    """
+    memo = memo_of(model)
+    for tensor in _held(model):
+        if change is not torch.clone and not is_lazy(tensor):
+            memo[id(tensor)] = change(tensor)
+    return copy.deepcopy(model, memo)
+
+
+def memo_of(model: nn.Module) -> dict[int, Any]:
+    """Copies of what copy.deepcopy refuses or changes, by the id of what they are copies of."""
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in computed if not value.is_leaf}
     for tensor in _held(model):
         if is_lazy(tensor):  # torch copies lazy parameters, but not lazy buffers
             kind: Any = type(tensor)
             memo[id(tensor)] = kind(tensor.requires_grad, tensor.device, tensor.dtype)
-        elif change is not None:
-            memo[id(tensor)] = change(tensor)
-    return copy.deepcopy(model, memo)
+    return memo
 
 
 def _held(model: nn.Module) -> Iterator[Tensor]:
@@ -177,11 +190,11 @@ def _nothing_compiled() -> AbstractContextManager[object]:
 
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward may write: attributes, what is in their containers, and buffers."""
+    """Put back what a forward may write: attributes, what is in their containers, weights and buffers."""
     before = [(vars(module), dict(vars(module))) for module in model.modules()]
     held = [value for _, values in before for value in values.values() if isinstance(value, CONTAINERS)]
     inside = [(container, copy.copy(container)) for container in held]
-    buffers = [(tensor, tensor._version, tensor.clone()) for tensor in model.buffers() if not is_lazy(tensor)]
+    weights = [(t, t.data, t.data.clone()) for t in _held(model) if not (is_lazy(t) or t.is_meta)]
     try:
         yield
     finally:
@@ -190,9 +203,12 @@ def _restored(model: nn.Module) -> Iterator[None]:
             attributes.update(values)
         for container, content in inside:
             _refill(container, content)
-        for tensor, version, value in buffers:
-            if tensor._version != version:
-                tensor.copy_(value)
+        for tensor, data, value in weights:
+            if tensor.data_ptr() != data.data_ptr():  # a forward may write `weight.data = ...`
+                tensor.data = data
+            if not torch.equal(data, value):
+                with torch.inference_mode(data.is_inference()):
+                    data.copy_(value)
 
 
 def _refill(container: Any, values: Any) -> None:
@@ -225,7 +241,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _in_words(value: Any) -> str:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and not value.is_nested:  # a nested one has no shape
         return "x".join(map(str, value.shape)) or "a scalar tensor"
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_in_words, value))}]"

@@ -46,3 +46,48 @@ def test_a_forward_that_writes_to_its_inputs_writes_to_a_copy():
     inputs = torch.zeros(2)
     trial.given(inputs)(Writes())
     assert inputs.sum() == 0
+
+
+class Writes(nn.Module):
+    """Renormalises its weights whenever it runs, as layers with a constraint do, and counts its calls."""
+
+    def __init__(self, how) -> None:
+        super().__init__()
+        self.conv, self.norm, self.how = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), how
+
+    def forward(self, x):
+        if self.how == "set":
+            self.conv.weight.data = torch.renorm(self.conv.weight.data, 2, 0, 0.1)
+        else:
+            self.conv.weight.data.mul_(0.1)
+        self.norm.num_batches_tracked += 1
+        return self.norm(self.conv(x))
+
+
+@pytest.mark.parametrize("how", ["set", "in place"])
+def test_weights_that_a_forward_writes_are_put_back(how):
+    model = Writes(how)
+    weight, address = model.conv.weight.clone(), model.conv.weight.data_ptr()
+    with trial.undisturbed(model) as running:
+        trial.image(running, (3, 8, 8))(running)
+        assert not torch.equal(running.conv.weight, weight)
+    assert torch.equal(model.conv.weight, weight)
+    assert model.conv.weight.data_ptr() == address
+    assert model.norm.num_batches_tracked == 0
+    assert model.training
+
+
+def test_a_copy_has_the_weights_and_not_the_tensors():
+    model = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 8, 3))
+    again = trial.copied(model)
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(again(x), model(x))
+    again.parametrizations.weight.original0.data.zero_()
+    assert not torch.equal(again(x), model(x))
+
+
+def test_a_network_that_was_made_in_inference_mode_runs():
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    with trial.undisturbed(model) as running:
+        assert trial.image(running, (3, 8, 8))(running).shape == (1, 8, 6, 6)

@@ -163,7 +163,7 @@ def _executed_formulas() -> dict[Any, Formula]:
 
 def _count(model: nn.Module, call: Call, fake: FakeTensorMode | None = None) -> Cost:
     """Of one call; the model is left as it was."""
-    with trial.undisturbed(model) as running, fake or nullcontext():
+    with trial.undisturbed(model, restore=fake is None) as running, fake or nullcontext():
         walk = _walked(running, call)
         if any(walk.counter.fixed.values()):
             _release(walk.counter, running, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,8 +40,11 @@ def match_width(
     """
     if by not in MEASURES:
         raise InputError(f"match: got {by!r}, allowed are {', '.join(MEASURES)}")
-    if target < 1:
-        raise InputError(f"match: the target must be 1 or more {by}, got {target}")
+    if not isinstance(variant, Variant):
+        raise InputError(f"variant: got a {type(variant).__name__}; expected a records.Variant")
+    for name, value, least in (("target", target, 1), ("tolerance", tolerance, 0)):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < math.inf:
+            raise InputError(f"match: {name}: got {value!r}; expected a number from {least} on")
     architecture = names.resolve("model", variant.architecture, ARCHITECTURES)
     known = isinstance(architecture, Architecture)
     divisor = architecture.fine_divisor if known else None  # type: ignore[union-attr]

@@ -116,7 +116,7 @@ def after(model: nn.Module, seen: Shapes, operator: str, replaced: Sequence[str]
                 "a layer that the network does not call by this name, but as an object that it holds elsewhere too",
             )
         _compare(name, calls, now.layers[name], operator)
-    if seen.output != now.output:
+    if not _alike(seen.output, now.output):
         raise InputError(f"operator {operator!r}: the network now gives {now.output}, not {seen.output}")
     return now
 
@@ -148,6 +148,17 @@ def _compare(name: str, old: Sequence[LayerCall], new: Sequence[LayerCall], oper
 
 def _without_sizes(shape: Shape) -> Shape:
     return (len(shape), *shape[-3:-2])
+
+
+def _alike(before: Any, after: Any) -> bool:
+    """Whether two structures are equal; nothing is known of the items of an empty list."""
+    if isinstance(before, list) and isinstance(after, list):
+        return not before or not after or before == after
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(_alike(before[key], after[key]) for key in before)
+    if isinstance(before, tuple) and isinstance(after, tuple):
+        return len(before) == len(after) and all(map(_alike, before, after))
+    return bool(before == after)
 
 
 def _wanted(model: nn.Module, layers: Sequence[str], call: Call, argument: str) -> Shapes:

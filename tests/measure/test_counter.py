@@ -1,9 +1,13 @@
 """Multiply-adds of single operations, by hand; and which of them no sample adds to."""
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from drbench.measure.cost import count
 
@@ -125,3 +129,35 @@ def test_what_grows_with_the_samples_is_counted(samples):
     rows = {layer.name: layer.madds for layer in cost.layers}
     assert rows == {"": samples * 5 * 8 * 64, "each": samples * 5 * 4 * 8, "once": 0, "conv": samples * 64 * 3 * 8}
     assert cost.executed - cost.madds == 64 * 6 * 8
+
+
+# Networks of many families: what ran is half of torch's own count of operations, and the same each time
+
+FAMILIES = {
+    "video": lambda: torchvision.models.video.mc3_18(),
+    "segmentation": lambda: torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None),
+    "vit": lambda: timm.create_model("test_vit.r160_in1k"),
+    "byobnet": lambda: timm.create_model("test_byobnet.r160_in1k"),
+    "convnext": lambda: timm.create_model("test_convnext.r160_in1k"),
+    "efficientnet": lambda: timm.create_model("test_efficientnet.r160_in1k"),
+    "nfnet": lambda: timm.create_model("test_nfnet.r160_in1k"),
+    "swinv2": lambda: timm.create_model("swinv2_cr_tiny_ns_224", img_size=64, depths=(1, 1, 1, 1)),
+    "xcit": lambda: timm.create_model("xcit_nano_12_p16_224", depth=2),
+}
+ONCE = {"swinv2", "xcit"}
+"""Networks that compute biases or embeddings of positions from weights alone."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_against_torch(family):
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    shape = {"segmentation": (3, 64, 64), "swinv2": (3, 64, 64), "video": (3, 4, 32, 32)}.get(family, (3, 160, 160))
+    images = torch.zeros(1, *shape)
+    with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        model(images)
+    cost = count(model, inputs=images)
+    assert 2 * cost.executed == flops.get_total_flops()
+    assert (cost.executed > cost.madds) == (family in ONCE)
+    assert cost.uncounted == ()
+    assert count(model, inputs=images) == cost

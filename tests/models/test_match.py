@@ -52,7 +52,12 @@ def test_wrong_arguments_are_refused(tmp_path, monkeypatch):
     variant = Variant("shufflenet_v2_x0_5")
     with pytest.raises(InputError, match=r"^match: got 'flops', allowed are madds, params"):
         match_width(variant, 1000, "flops", parameters)
-    with pytest.raises(InputError, match=r"^match: the target must be 1 or more"):
+    for target, tolerance in (("9", 0.01), (True, 0.01), (float("nan"), 0.01), (9, -1), (9, None)):
+        with pytest.raises(InputError, match=r"^match: (target|tolerance): got .*; expected a number from"):
+            match_width(variant, target, "madds", parameters, tolerance=tolerance)
+    with pytest.raises(InputError, match=r"^variant: got a str"):
+        match_width("shufflenet_v2_x0_5", 9, "madds", parameters)
+    with pytest.raises(InputError, match=r"^match: target: got 0; expected a number from 1 on"):
         match_width(variant, 0, "madds", parameters)
     (tmp_path / "own_fixed.py").write_text("from torch import nn\n\n\ndef make():\n    return nn.Conv2d(3, 4, 1)\n")
     monkeypatch.chdir(tmp_path)

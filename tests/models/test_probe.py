@@ -189,3 +189,21 @@ def test_lazy_layers_elsewhere_stay_lazy():
     converted = convert(model, "b", init="fresh")
     assert (type(model.stem), type(converted.stem)) == (nn.LazyConv2d, nn.LazyConv2d)
     assert converted(torch.zeros(1, 5, 9, 9)).shape == (1, 8, 7, 7)
+
+
+def test_no_detection_before_is_no_other_structure_than_one_after():
+    class Finds(Pair):
+        def forward(self, x):
+            scores = self.b(self.a(x)).flatten()
+            return {"boxes": [score for score in scores[:3] if score > 0], "kind": (scores, 3)}
+
+    for seed in range(4):
+        torch.manual_seed(seed)
+        assert isinstance(convert(Finds(), "b", init="fresh", regions=2, seed=seed).b, DRConv2d)
+
+
+def test_lazy_buffers_and_computed_weights_are_copied():
+    lazy = nn.Sequential(OrderedDict(stem=nn.LazyConv2d(8, 3), norm=nn.LazyBatchNorm2d(), b=nn.Conv2d(8, 8, 1)))
+    converted = convert(lazy, "b", init="fresh")
+    assert (type(lazy.norm), type(converted.norm)) == (nn.LazyBatchNorm2d, nn.LazyBatchNorm2d)
+    assert converted(torch.zeros(2, 5, 9, 9)).shape == (2, 8, 7, 7)
