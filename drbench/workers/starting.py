@@ -150,22 +150,28 @@ class Forked(Worker):
         super().__init__()
         self.server = server
         self.connection, theirs = multiprocessing.Pipe()
-        with theirs, open(os.devnull, "wb") as nowhere:
-            outputs = [one if _is_open(one) else nowhere.fileno() for one in (1, 2)]
-            try:
-                socket.send_fds(server.control, [b"!"], [theirs.fileno(), self.output.fileno(), *outputs])
-                answer = server.control.recv(8)
-            except OSError:
-                answer = b""
-            except BaseException:  # its answer is still to come, and nobody would know whose it is
-                server.stop()
-                raise
-        if len(answer) < 8:
-            self.ended = 1
-            raise FailedError("the process that workers are forked from ended; what it said stands above")
-        self.pid = int.from_bytes(answer, sys.byteorder)
+        try:
+            with theirs:
+                self.pid = self._forked(theirs)
+        except BaseException:
+            server.stop()  # its answer may still be to come, and nobody would know whose it is
+            self.connection.close()
+            self.output.close()
+            raise
         self.waitables = [self.connection, server.control]
         server.worker = self
+
+    def _forked(self, theirs: Connection) -> int:
+        with open(os.devnull, "wb") as nowhere:
+            outputs = [one if _takes_output(one) else nowhere.fileno() for one in (1, 2)]
+            try:
+                socket.send_fds(self.server.control, [b"!"], [theirs.fileno(), self.output.fileno(), *outputs])
+                answer = self.server.control.recv(8)
+            except OSError:
+                answer = b""
+        if len(answer) < 8:
+            raise FailedError("the process that workers are forked from ended; what it said stands above")
+        return int.from_bytes(answer, sys.byteorder)
 
     def status(self) -> int | None:
         """See Worker."""
@@ -262,9 +268,10 @@ def _at_load() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key.startswith(AT_LOAD)}
 
 
-def _is_open(descriptor: int) -> bool:
+def _takes_output(descriptor: int) -> bool:
+    """False for one that is closed, and for a terminal that is gone."""
     try:
-        os.fstat(descriptor)
+        os.write(descriptor, b"")
     except OSError:
         return False
     return True

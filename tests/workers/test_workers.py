@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,26 +146,80 @@ def test_what_interrupts_the_wait_ends_the_worker() -> None:
     assert run("add", 1, 2).value == 3
 
 
-@LINUX
-@pytest.mark.parametrize("victim", ["caller", "server"])
-def test_worker_dies_with_its_caller_and_with_its_server(victim: str) -> None:
+@pytest.fixture
+def caller() -> Iterator[subprocess.Popen[str]]:
+    """A process whose worker says who server, worker and a child of the worker are, and sleeps."""
     code = (
-        "import sys; from drbench.workers import Workers\n"
+        "import psutil; from drbench.workers import Workers\n"
         "with Workers() as workers:\n"
-        "    print(workers.run('workers_test_functions:sleeps', 600, on_event=lambda e: print(e.text, flush=True)))\n"
+        "    print(*[one.pid for one in psutil.Process().children()], flush=True)\n"
+        "    print(workers.run('workers_test_functions:forks', on_event=lambda e: print(e.text, flush=True)))\n"
     )
     path = os.pathsep.join([str(HERE), *sys.path])
-    caller = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+    words, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        yield process
+        process.kill()
+
+
+@LINUX
+@pytest.mark.parametrize("victim", ["caller", "server", "caller of a stopped server"])
+def test_workers_and_what_they_forked_die_with_their_caller_and_with_their_server(
+    caller: subprocess.Popen[str], victim: str
+) -> None:
     assert caller.stdout is not None
-    worker = int(caller.stdout.readline())
-    server = psutil.Process(worker).ppid()
-    os.kill(caller.pid if victim == "caller" else server, signal.SIGKILL)
-    assert gone(worker)
-    assert gone(server)
+    caller.stdout.readline()
+    server, worker, child = map(int, caller.stdout.readline().split())
+    if "stopped" in victim:
+        os.kill(server, signal.SIGSTOP)
+    os.kill(server if victim == "server" else caller.pid, signal.SIGKILL)
+    assert all(map(gone, (server, worker, child)))
     said, _ = caller.communicate(timeout=60)
-    assert victim == "caller" or "status='crashed'" in said
+    assert victim != "server" or "status='crashed'" in said
+
+
+@LINUX
+def test_a_server_that_loads_torch_ends_with_its_caller(caller: subprocess.Popen[str]) -> None:
+    assert caller.stdout is not None
+    server = psutil.Process(int(caller.stdout.readline()))
+    while not any("libtorch" in one.path for one in server.memory_maps()):
+        time.sleep(0.005)
+    caller.kill()
+    began = time.monotonic()
+    assert gone(server.pid)
+    assert time.monotonic() - began < 1.0  # to load the rest takes longer
+
+
+@LINUX
+def test_servers_leave_signals_to_the_command_and_a_worker_takes_sigterm_alone() -> None:
+    """Also while they start: what a service manager sends to all processes of a command."""
+    starting.stop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ends = []
+    with Workers() as workers:
+        server = starting.warm_up()
+        assert server is not None
+        for number in numbers:
+            os.kill(server.process.pid, number)
+        for number in numbers:
+            ended = workers.run("workers_test_functions:is_sent", int(number))
+            ends.append((ended.status, ended.reason))
+        assert starting.warm_up() is server
+    assert ends == [("done", ""), ("crashed", "SIGTERM"), ("done", "")]
+
+
+def test_a_caller_that_was_interrupted_waiting_for_a_worker_gets_its_own_next() -> None:
+    if not starting.FORKS:
+        pytest.skip("nothing to wait for")
+    starting.stop()  # the next server takes its time
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            run("add", 1, 1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [run("add", 1, one).value for one in range(3)] == [1, 2, 3]
 
 
 def test_free_memory_is_some_and_no_more_than_there_is() -> None:

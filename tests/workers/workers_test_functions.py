@@ -105,6 +105,21 @@ def sleeps(seconds: float, *, say: Say) -> None:
     time.sleep(seconds)
 
 
+def is_sent(number: int, *, say: Say) -> None:
+    os.kill(os.getpid(), number)
+
+
+def forks(*, say: Say) -> None:
+    """As a data loader does: a child that never asks whether its parent lives."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        time.sleep(600)
+        os._exit(0)
+    say(Event("note", f"{os.getppid()} {os.getpid()} {child}"))
+    time.sleep(600)
+
+
 def leaves_children(*, say: Say) -> list[int]:
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     there = [subprocess.Popen(command, start_new_session=new) for new in (False, True)]
