@@ -25,6 +25,7 @@ _OTHER = re.compile(rf"(\w://{_USER}:)(?!\*\*\*@)(\S*)(?=@)")
 _SETTING = re.compile(r"(?i)(\b\w*(?:password|passwd)\s*=\s*)(?!\*\*\*)('[^']*'|[^\s&'\"]+)")
 _QUERY = re.compile(r"(?i)([?&]\w*(?:password|passwd)=)(?!\*\*\*)([^&]*)")
 _BARE = re.compile(rf"^(?![a-z]:[\\/]|{DATABASES}:|\w*:/?/)([^\s:/\\~.][^\s:/\\]*:)(?!\*\*\*@)(.*)(?=@)", _FLAGS)
+_SCHEME = re.compile(f"^{DATABASES}:", re.IGNORECASE)
 _WORD = (_IN_WORD, _OTHER, _QUERY, _SETTING)
 _DATABASE = (*_WORD, _BARE)
 
@@ -49,8 +50,11 @@ def of_database(database: str) -> str:
 
 
 def is_url(database: str) -> bool:
-    """Whether what is given as a database is meant as a URL, a malformed one too: "postgresql:/x", "me:secret@host"."""
-    return any(form.search(database) for form in (_IN_WORD, _BARE)) or re.match(f"{DATABASES}:", database) is not None
+    """Whether what is given as a database is meant as a URL, a malformed one too: "postgresql:/x", "me:secret@host".
+
+    So is what libpq takes instead of one: "host=h password=secret".
+    """
+    return any(form.search(database) for form in (_IN_WORD, _BARE, _SETTING, _SCHEME))
 
 
 def in_command(arguments: Sequence[str], databases: Iterable[str] = ()) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def is_immutable(path: Path) -> bool:
 def is_network(path: Path) -> bool:
     """Whether `path` lies on a network or FUSE file system, where SQLite's WAL is unsafe (Linux; else False)."""
     try:
-        mounts = Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").splitlines()
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return False
     where = os.path.realpath(path)

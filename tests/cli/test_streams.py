@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +186,86 @@ def test_an_encoding_that_lacks_characters(tmp_path: Path, smoke, name: str) -> 
     assert text.count("failed 2") == text.count("failed") == 1, text[-2000:]
     assert "----" in text
     assert "d top-1" in text
+
+
+# Passwords
+
+SECRET = "S3cr3tS3cr3t"
+URLS = (
+    "postgresql://u:{}@127.0.0.1:1/x",
+    "postgresql:/u:{}@h/x",
+    "postgresql://u:p@{}@h/x",
+    "://u:{}@h",
+    "u:{}@h/x",
+    "postgresql://u:a {}\n@h:port/x",
+    "mysql://u:{}@h/x",
+    "postgresql://u@h:port/x?password={}",
+    "host=h password={}",
+)
+VERBS = (
+    ("report", "--db"),
+    ("runs", "rm", "latest", "--db"),
+    ("import",),
+    ("export", "-o"),
+    ("db", "upgrade", "--db"),
+)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_password_leaves_a_command(drbench, database, tmp_path: Path, monkeypatch, url: str) -> None:
+    given = url.format(SECRET)
+    shutil.copy(database[0], "drbench.db")
+    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "1")
+    said = []
+    for verb in VERBS:
+        monkeypatch.setattr(sys, "argv", ["drbench", *verb, given])
+        said.append(drbench(*verb, given))
+    monkeypatch.setattr(sys, "argv", ["drbench", "show", f"--db={given}"])
+    said.append(drbench("show", f"--db={given}"))
+    monkeypatch.setenv("DRBENCH_DB", given)
+    monkeypatch.setattr(sys, "argv", ["drbench", "report"])
+    said.append(drbench("report"))
+    for found in said:
+        assert found.code in (2, 4), found.err
+        assert SECRET not in found.out + found.err
+        assert found.err.count("\n") == 1
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if SECRET in path.name or SECRET.encode() in path.read_bytes()]
+
+
+def test_no_password_is_recorded_with_a_run_or_a_fault_of_ours(drbench, tmp_path: Path, monkeypatch) -> None:
+    words = ["run", "model", "mobilenet_v1_0.25", "--input", "3,32,32", "--stages", "cost", "--data-root"]
+    given = f"postgresql:/u:{SECRET}@h/x"
+    monkeypatch.setattr(sys, "argv", ["drbench", *words, given])
+    assert drbench(*words, "somewhere").code == 0  # the word is in the command line that is recorded
+    assert "postgresql:/u:***@h/x" in drbench("show").out
+
+    def fail() -> None:
+        raise RuntimeError(f"cannot connect to {given} ({SECRET})")
+
+    monkeypatch.setattr("drbench.suite.shipped", fail)
+    found = drbench("suites", "list")
+    assert found.code == 70
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if path.name.startswith("drbench-error-")]
+    assert SECRET not in found.err
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_text_in_a_database_that_is_not_utf8(drbench, tmp_path: Path) -> None:
+    path = tmp_path / "drbench.db"
+    hostile.fill(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE record SET label = CAST(x'636166e9' AS TEXT) WHERE id = 1")
+    connection.close()
+    for words in (
+        ("runs", "list"),
+        ("show",),
+        ("report",),
+        ("report", "--format", "json"),
+        ("report", "--format", "csv"),
+    ):
+        found = drbench(*words)
+        assert found.code == 0, found.err[-500:]
+        assert hostile.harm(found.out, data="--format" in words) == []
+    assert "## [error]x" in found.out

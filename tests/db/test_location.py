@@ -275,7 +275,7 @@ def test_journal_by_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_network_file_systems_are_told_by_their_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = tmp_path.resolve()
     mounts = f"dev / ext4 rw 0 0\nserver:/x {real}/net\\040work nfs4 rw 0 0\nt {real}/net\\040work/local tmpfs rw 0 0\n"
-    monkeypatch.setattr(Path, "read_text", lambda self: mounts)
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: mounts)
     assert location.is_network(real / "net work" / "deep")
     assert not location.is_network(real / "net work" / "local")
     assert not location.is_network(real / "net")
