@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from drbench import experiment, models
+from drbench.data import open_data
 from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
 from drbench.records import DataSettings, Event, Experiment, LatencySettings, Record, TrainSettings, Variant
@@ -113,3 +114,18 @@ def test_memory_of_training_is_recorded_beside_its_accuracy(tmp_path: Path) -> N
     (held,) = (m for m in record.measurements if m.name == "peak_memory")
     assert (held.part, held.context["phase"], held.context["batch_size"]) == ("host", "train", 10)
     assert held.value > 3 * 4 * sum(p.numel() for p in models.build(PLAIN, seed=0).parameters())
+
+
+def test_weights_whose_classes_have_other_names_are_told(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    names = [*open_data(DATA).classes]
+    names[2:4] = names[3], names[2]
+    preprocessing = open_data(DATA).preprocessing
+    models.save_model(weights, models.build(PLAIN, seed=0), PLAIN, classes=names, preprocessing=preprocessing)
+    one = experiment.of_weights(Experiment("train", (PLAIN,), 0, DATA, TRAIN), str(weights))
+    said: list[Event] = []
+    experiment.check([one], say=said.append)
+    summary, note = (event.text for event in said)
+    assert summary.startswith("data shapes: 10 classes, 89 train, 11 validation, 20 test images; values ")
+    assert note.startswith("class 2 is 'ring-below' for the weights and 'ring-above' in data set 'shapes' (2 of 10")
+    assert experiment.run(one, tmp_path).notes == (note,)

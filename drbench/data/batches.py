@@ -122,7 +122,7 @@ class Seeded(Dataset[Item | Failure]):
             image, label = as_item(item)
         except MemoryError:  # the machine's fault, not the item's
             raise
-        except Exception as error:  # a user's own code may raise anything
+        except (Exception, SystemExit) as error:  # a user's own code may raise anything
             return Failure(origin(self.dataset, index), problem(error))
         return origin(self.dataset, index), image, label
 

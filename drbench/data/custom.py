@@ -34,6 +34,8 @@ from drbench.errors import DataError, InputError
 from drbench.records import DataSettings
 
 DIGEST_ITEMS = 256
+MOST_IMAGES = 100_000_000
+"""Of a part: what can be shuffled and held out in memory."""
 LOWEST, HIGHEST = -0.5, 1.5
 """Of float images. Half the range to each side is left for noise and for what interpolation overshoots."""
 
@@ -144,13 +146,16 @@ def _pair(name: str, made: Any) -> tuple[Any, Any]:
             length = len(dataset)
         except Exception as error:
             raise InputError(f"data set {name!r}: {part} has no length, {problem(error)}; {wanted}") from error
-        if length == 0:
-            raise InputError(f"data set {name!r}: {part} has no images")
+        if not 0 < length <= MOST_IMAGES:
+            raise InputError(f"data set {name!r}: {part} has {length or 'no'} images; expected 1 to {MOST_IMAGES}")
     return made[0], made[1]
 
 
 def _classes(name: str, train: Any, labels: Labels | None) -> tuple[str, ...]:
-    given = getattr(train, "classes", None)
+    try:
+        given = getattr(train, "classes", None)
+    except Exception as error:  # a property of the user's own
+        raise InputError(f"data set {name!r}: `classes` raised {problem(error)}") from error
     if given is not None:
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise InputError(f"data set {name!r}: `classes` is a {type(given).__name__}; expected a list of names")
@@ -175,7 +180,7 @@ def _item(part: object, dataset: Any, index: int) -> tuple[Tensor, int]:
         return as_item(item)
     except MemoryError:
         raise
-    except Exception as error:  # again the user's own code
+    except (Exception, SystemExit) as error:  # again the user's own code
         raise DataError(f"{part} item {index}: {problem(error)}") from error
 
 

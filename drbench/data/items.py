@@ -91,7 +91,10 @@ def origin(dataset: Any, index: int) -> int:
 
 def problem(error: BaseException) -> str:
     """One line on an error that a data set's code raised, with the place in it; drbench's own errors as they are."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # the text of an error class of the user's own
+        text = ""
     if isinstance(error, DrbenchError):
         return text
     place = ""

@@ -29,11 +29,18 @@ def listed(dataset: Any) -> Labels | None:
 
     Looks through Subset and ConcatDataset. A list of something else (text, floats, one-hot rows) is none.
     """
+    try:
+        return _listed(dataset)
+    except Exception:  # an attribute of a user's own class may do anything; its items tell then
+        return None
+
+
+def _listed(dataset: Any) -> Labels | None:
     if isinstance(dataset, Subset):
-        whole = listed(dataset.dataset)
+        whole = _listed(dataset.dataset)
         return None if whole is None else whole[np.asarray(dataset.indices, dtype=np.int64)]
     if isinstance(dataset, ConcatDataset):
-        parts = [listed(part) for part in dataset.datasets]
+        parts = [_listed(part) for part in dataset.datasets]
         return None if any(part is None for part in parts) else np.concatenate(parts)  # type: ignore[arg-type]
     for name in ("targets", "labels"):
         if hasattr(dataset, name):
@@ -44,12 +51,9 @@ def listed(dataset: Any) -> Labels | None:
 
 
 def _indices(labels: Any, length: int) -> Labels | None:
-    try:
-        if isinstance(labels, Tensor):
-            labels = labels.detach().cpu().numpy()
-        array = np.asarray(labels if isinstance(labels, np.ndarray) else [_plain(label) for label in labels])
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # one-hot tensors, rows of several lengths, text
-        return None
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    array = np.asarray(labels if isinstance(labels, np.ndarray) else [_plain(label) for label in labels])
     if array.shape != (length,) or array.dtype.kind not in "bui" or (array.dtype.kind == "u" and array.itemsize == 8):
         return None
     return array.astype(np.int64)

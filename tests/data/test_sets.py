@@ -90,6 +90,29 @@ def boom():
 def leave():
     raise SystemExit(3)
 
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+def mute():
+    raise Mute
+
+class Leaving(TensorDataset):
+    def __getitem__(self, index):
+        raise SystemExit(4)
+
+class Property(TensorDataset):
+    @property
+    def targets(self):
+        raise KeyError("labels.csv")
+    @property
+    def classes(self):
+        raise OSError("classes.txt")
+
+class Endless(TensorDataset):
+    def __len__(self):
+        return 10**15
+
 def ids():
     return pair(labels=torch.arange(64) + 10**12), pair()
 
@@ -123,6 +146,10 @@ WRONG = {
     "tensors": lambda: (torch.rand(64, 3, 8, 8), torch.rand(64, 3, 8, 8)),
     "three_tensors": lambda: (TensorDataset(*pair().tensors, torch.arange(64)), pair()),
     "boom": boom,
+    "mute": mute,
+    "leaving": lambda: (Leaving(*pair().tensors), pair()),
+    "property": lambda: (Property(*pair().tensors), pair()),
+    "endless": lambda: (pair(), Endless(*pair().tensors)),
     "leave": leave,
     "ids": ids,
     "std": lambda: whole(preprocessing={"input_size": [32, 32], "resize": None, "mean": [0] * 3, "std": [0] * 3}),
@@ -249,6 +276,10 @@ def test_what_a_callable_got_wrong_is_said(own: str, function: str, words: str) 
         ("three_tensors", r", train item 0: got a tuple of 3; expected a pair"),
         ("boom", r" raised RuntimeError: no luck \(own_sets_\d+\.py, line \d+\)"),
         ("leave", r" raised SystemExit: 3"),
+        ("mute", r" raised Mute \(own_sets_\d+\.py, line \d+\)"),
+        ("leaving", r", train item 0: SystemExit: 4"),
+        ("property", r": `classes` raised OSError: classes\.txt"),
+        ("endless", r": test has 1000000000000000 images; expected 1 to 100000000"),
         ("ids", r", train item 0: label is 1000000000000"),
         ("std", r": got std \[0, 0, 0\]; expected 3 numbers above 0"),
         ("no_classes", r": got 0 classes"),
