@@ -15,6 +15,7 @@ from drbench.data.imagefolder import Folder
 from drbench.data.labels import check_labels, listed
 from drbench.data.splits import Images, Splits
 from drbench.data.waiting import Waiting
+from drbench.errors import InputError
 
 HEADERS = 20_000
 """Image files of a part, evenly spread, whose first bytes are read: a few seconds."""
@@ -25,8 +26,14 @@ RANGE_ITEMS = 32
 def check_data(splits: Splits, say: Callable[[str], None], workers: int = 0) -> None:
     """Check all labels and, of an image folder, the headers of its files; then `say` the summary.
 
-    DataError for the first item that a training would fail on. `workers` processes load items where that is needed.
+    InputError for a single class, DataError for the first item that a training would fail on. `workers` processes load
+    items where that is needed.
     """
+    if len(splits.classes) < 2:
+        raise InputError(
+            f"data set {splits.name!r} has one class, {splits.classes[0]!r}; expected two or more. With one, every "
+            "network is right on every image"
+        )
     for dataset in (splits.train, splits.val, splits.test):
         _check_headers(dataset, say)
     with lost_loaders(splits.name):

@@ -6,7 +6,8 @@ What is done with each kind of image:
   torchvision and timm do: the colour that the file stores under a transparent pixel is kept.
 - 16-bit (also 10- and 12-bit) grey: scaled from the file's range to 0..255. Pillow's own conversion clips at 255, so
   nearly every such image would be white.
-- 32-bit integers and floats: refused, since a file does not say which value is white.
+- floats: 0 is black and 1 is white, as for tensors. Files with other values are refused: nothing tells what is white.
+- 32-bit integers: refused for the same reason.
 - several frames (APNG, multi-page TIFF, animated WebP): the first.
 - the EXIF orientation is applied: the image is what a viewer shows.
 """
@@ -79,8 +80,13 @@ def check_file(path: str) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to 8-bit RGB as described above. InputError for 32-bit integers and floats."""
+    """Convert an image to 8-bit RGB as described above. InputError for 32-bit integers and floats beyond 0 and 1."""
     white = _white(image)
+    if image.mode == "F":
+        floats = np.asarray(image).astype(np.float64)
+        if not (floats.min() >= 0 and floats.max() <= 1):  # also where one is NaN
+            raise InputError(f"its values are floats from {floats.min():.4g} to {floats.max():.4g}; expected 0 to 1")
+        image = Image.fromarray((255 * floats).round().astype(np.uint8))
     if white is not None:
         values = np.asarray(image).astype(np.int64).clip(0, white)
         if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:
@@ -108,11 +114,8 @@ def _white(image: Image.Image) -> int | None:
         return (1 << min(int(bits[0]), 16)) - 1
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits in these formats, whatever the mode says
         return 65535
-    if image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floats"
-        raise InputError(
-            f"its values are {kind}, whose range the file does not tell; expected 8 or 16 bits per channel"
-        )
+    if image.mode == "I":
+        raise InputError("its values are 32-bit integers of unknown range; expected 8 or 16 bits per channel")
     return None
 
 

@@ -86,7 +86,7 @@ def folder_root(root: str | None) -> Path:
 def folder_classes(folder: Path) -> tuple[str, ...]:
     """Names of the class folders in `folder`, sorted as torchvision's ImageFolder numbers them, without hidden ones.
 
-    InputError for fewer than two, for a link that leads nowhere, and for a name that is not UTF-8.
+    InputError for none, for a link that leads nowhere, and for a name that is not UTF-8.
     """
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
@@ -99,9 +99,6 @@ def folder_classes(folder: Path) -> tuple[str, ...]:
     for name in names:
         if not name.isprintable():  # a model file keeps the names, as UTF-8
             raise InputError(f"{folder}: got a class folder named {name!r}; expected printable UTF-8. Rename it")
-    if len(names) < 2:
-        found = f"only one, {names[0]!r}" if names else "none"
-        raise InputError(
-            f"{folder}: expected class folders as {folder}/CLASS/*.jpg (or png, ...), two or more; got {found}"
-        )
+    if not names:
+        raise InputError(f"{folder}: expected class folders as {folder}/CLASS/*.jpg (or png, ...), got none")
     return tuple(names)

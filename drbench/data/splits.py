@@ -65,10 +65,8 @@ def check_splits(splits: Splits) -> Splits:
     def refuse(what: str) -> InputError:
         return InputError(f"data set {splits.name!r}: {what}")
 
-    if len(splits.classes) < 2 or not all(isinstance(name, str) for name in splits.classes):
-        raise refuse(
-            f"got {len(splits.classes)} classes; expected the names of two or more, else every answer is right"
-        )
+    if not splits.classes or not all(isinstance(name, str) for name in splits.classes):
+        raise refuse(f"got {len(splits.classes)} classes; expected the names of all classes")
     shape = splits.input_shape
     if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
         raise refuse(f"got input_shape {shape!r}; expected (C, H, W)")

@@ -34,7 +34,8 @@ def test_every_kind_of_file_is_decoded_or_named(name: str, tmp_path: Path) -> No
 IN_THE_HEADER = sorted(
     name
     for name, (_, fate) in KINDS.items()
-    if fate == REFUSED and name not in ("truncated.jpg", "truncated.png", "truncated.webp", "wrong-data.png")
+    if fate == REFUSED
+    and name not in ("float255.tif", "truncated.jpg", "truncated.png", "truncated.webp", "wrong-data.png")
 )
 
 
@@ -124,10 +125,31 @@ def test_big_endian_sixteen_bits() -> None:
     assert np.asarray(to_rgb(image))[0, :, 1].tolist() == [0, 100, 255]
 
 
-def test_floats_and_32_bit_integers_are_refused() -> None:
-    for dtype, words in (("float32", "floats"), ("int32", "32-bit integers")):
-        with pytest.raises(InputError, match=words):
-            to_rgb(Image.fromarray(np.ones((4, 4), dtype)))
+@pytest.mark.parametrize("suffix", ["tif", "pfm"])
+def test_floats_from_0_to_1_are_scaled(suffix: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((40, 40)).astype(np.float32)
+    values.flat[:3] = 0, 1, 100 / 255
+    Image.fromarray(values).save(tmp_path / f"f.{suffix}", format=None if suffix == "tif" else "PPM")
+    found = pixels(tmp_path / f"f.{suffix}")
+    assert (
+        found == np.round(values.astype(np.float64) * 255)[..., None]
+    ).all()  # Pillow's convert("RGB") gives 0 and 1
+    assert found.flat[:9:3].tolist() == [0, 255, 100]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.array([[0.0, 255.0]], np.float32), "floats from 0 to 255; expected 0 to 1"),
+        (np.array([[-0.1, 0.5]], np.float32), r"floats from -0\.1 to 0\.5"),
+        (np.array([[0.5, np.nan]], np.float32), "floats from nan to nan"),
+        (np.array([[0, 255]], np.int32), "32-bit integers of unknown range"),
+    ],
+    ids=str,
+)
+def test_values_of_unknown_range_are_refused(values: np.ndarray, words: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match=words):
+        to_rgb(Image.fromarray(values))
 
 
 def test_modes_of_eight_bits_and_less(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_is_no_class_index_is_refused(label: Any, words: str) -> None:
         (torch.full((3, 4, 4), float("inf")), r"NaN or infinite"),
         (np.zeros((4, 4, 3), np.uint8), r"image is a numpy\.ndarray; expected a torch tensor"),
         ("a.png", r"image is a builtins\.str"),
-        (Image.new("F", (4, 4)), r"values are floats"),
+        (Image.new("F", (4, 4), 7.0), r"values are floats from 7 to 7"),
     ],
     ids=lambda value: str(getattr(value, "shape", value))[:20],
 )
