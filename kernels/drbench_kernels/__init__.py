@@ -18,7 +18,7 @@ from torch import Tensor
 
 from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
 from drbench_kernels.checked import call_key, known, remember, tracing
-from drbench_kernels.geometry import Geometry, check, check_regions, describe, pair, same_dtype, same_padding
+from drbench_kernels.geometry import Geometry, check, check_coefficients, check_regions, pair, same_padding
 from drbench_kernels.layer import expert_layer
 from drbench_kernels.paths import (
     expert_region_conv2d_executed,
@@ -121,24 +121,12 @@ def expert_region_conv2d(
         if not tracing():
             form = "(K, O, C/groups, kh, kw) with K at least 1"
             check(padded, experts, guide, bias, geometry, filters_name="experts", filters_form=form, per_sample=False)
-            _check_coefficients(coefficients, input, experts.shape[0])
+            check_coefficients(coefficients, input, experts.shape[0])
             check_regions(guide, coefficients.shape[1], "coefficients")
         input = remember(key, geometry, input, padded)
     return _expert_region_conv2d(  # type: ignore[no-any-return]
         input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
     )
-
-
-def _check_coefficients(coefficients: Tensor, input: Tensor, k: int) -> None:
-    n = input.shape[0]
-    if coefficients.dim() != 3 or (coefficients.shape[0], coefficients.shape[2]) != (n, k) or not coefficients.shape[1]:
-        raise ValueError(f"coefficients is {describe(coefficients)}: allowed is ({n}, m, {k}) with m at least 1")
-    wide = coefficients.dtype == torch.float32 and input.dtype in (torch.bfloat16, torch.float16)
-    if coefficients.device != input.device or not (wide or same_dtype(coefficients, input)):
-        raise ValueError(
-            f"coefficients is {coefficients.dtype} on {coefficients.device}: "
-            f"allowed is the input's {input.dtype}, or float32 with a narrower one, on {input.device}"
-        )
 
 
 def _geometry(

@@ -7,6 +7,7 @@ op's gradient is its backward op; that op's own gradient, and forward mode, diff
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def register(library: torch.library.Library, name: str, composite: Callable[...,
             in `arguments_of(context)`; None for an op that is differentiated through its composite.
     """
     op = getattr(torch.ops.drbench, name).default
-    composite = _wide(composite)
+    composite = without_autocast(composite)
     plain, nested = _functions(op, backward)
 
     def kernel(keys: torch._C.DispatchKeySet, *args: Any) -> Any:
@@ -52,9 +53,10 @@ def register(library: torch.library.Library, name: str, composite: Callable[...,
     library.impl(name, kernel, "Autograd", with_keyset=True)  # type: ignore[no-untyped-call]
 
 
-def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
+def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` without autocast, which has done its part before the op was reached."""
 
+    @wraps(function)
     def run(*args: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
             return function(*args)
@@ -100,7 +102,7 @@ def arguments_of(ctx: Any) -> tuple[list[Any], tuple[bool, ...]]:
 def through(composite: Callable[..., Any]) -> Callable[..., Gradients]:
     """The gradient of an op of several results: that of the composite, computed anew; itself differentiable."""
 
-    composite = _wide(composite)
+    composite = without_autocast(composite)
 
     def backward(ctx: Any, *gradients: Tensor) -> Gradients:
         args, needs = arguments_of(ctx)

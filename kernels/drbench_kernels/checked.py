@@ -29,7 +29,8 @@ def call_key(tensors: Sequence[Tensor | None], *windows: Any) -> Any:
     if torch.compiler.is_compiling() or tracing():
         return None
     first = tensors[0]
-    assert first is not None
+    if not all(tensor is None or isinstance(tensor, Tensor) for tensor in tensors) or first is None:
+        return None  # which is refused
     dtype, device = first.dtype, first.device
     key: list[Any] = [dtype, device, windows]
     for number, tensor in enumerate(tensors):

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from drbench_kernels import autograd, batching, ops, paths
 from drbench_kernels.columns import empty_like_layout
-from drbench_kernels.geometry import Geometry
+from drbench_kernels.geometry import Geometry, check_convolution, check_dense, describe, pair
 
 ops.define(
     "expert_layer(Tensor input, Tensor experts, Tensor routing, Tensor routing_bias, Tensor guide, Tensor? bias, "
@@ -76,6 +76,43 @@ def _by_steps(
     return steps(input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding)
 
 
+def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
+    return Geometry(pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups)
+
+
+def _check(
+    input: Tensor,
+    experts: Tensor,
+    routing: Tensor,
+    routing_bias: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    guide_padding: Sequence[int],
+) -> None:
+    """Raise the ValueError that names the argument, what came and what is allowed."""
+    form = "(K, O, C/groups, kh, kw)"
+    size = check_convolution(
+        input, experts, bias, geometry, filters_name="experts", filters_form=form, per_sample=False
+    )
+    channels = input.shape[1]
+    for name, tensor in (("guide", guide), ("routing", routing), ("routing_bias", routing_bias)):
+        check_dense(name, tensor, input.device)
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} is {describe(tensor)}: allowed is a floating tensor")
+    if guide.dim() != 4 or not guide.numel() or guide.shape[1] != channels:
+        raise ValueError(f"guide is {describe(guide)}: allowed is (m, {channels}, kh, kw)")
+    seen = Geometry(geometry.stride, pair("guide_padding", guide_padding, 0), geometry.dilation, 1)
+    given = seen.output_size(input.shape[2], input.shape[3], (guide.shape[2], guide.shape[3]))
+    if given != size:
+        raise ValueError(f"guide gives {given[0]}x{given[1]}: allowed is the output's {size[0]}x{size[1]}")
+    count = guide.shape[0] * experts.shape[0]
+    if tuple(routing.shape) != (count, channels):
+        raise ValueError(f"routing is {describe(routing)}: allowed is ({count}, {channels})")
+    if tuple(routing_bias.shape) != (count,):
+        raise ValueError(f"routing_bias is {describe(routing_bias)}: allowed is ({count},)")
+
+
 def steps(
     input: Tensor,
     experts: Tensor,
@@ -91,6 +128,9 @@ def steps(
     narrow: torch.dtype | None = None,
 ) -> Tensor:
     """The layer made of the other ops; the convolution in `narrow` where autocast asks for it, the choice never."""
+    _check(
+        input, experts, routing, routing_bias, guide, bias, _geometry(stride, padding, dilation, groups), guide_padding
+    )
     wide = torch.promote_types(input.dtype, torch.float32)
     pooled = input.mean((2, 3), dtype=wide)
     scale = 2.0 / experts.shape[0]
@@ -129,7 +169,7 @@ for _device in ("cpu", "cuda"):
 def _(  # type: ignore[no-untyped-def]
     input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding
 ):
-    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
+    geometry = _geometry(stride, padding, dilation, groups)
     size = geometry.output_size(input.shape[2], input.shape[3], (experts.shape[3], experts.shape[4]))
     return empty_like_layout(input, (input.shape[0], experts.shape[1], *size))
 

@@ -8,7 +8,6 @@ one-hot mask its softmax.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 from drbench_kernels import autograd, by_torch, composite, native, paths
 from drbench_kernels.by_torch import empty_output
 from drbench_kernels.columns import empty_like_layout
-from drbench_kernels.geometry import Geometry
+from drbench_kernels.geometry import Geometry, check, check_coefficients, check_gradient, check_regions, pair
 
 LIBRARY = torch.library.Library("drbench", "DEF")  # type: ignore[no-untyped-call]
 _GEOMETRY = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups"
@@ -43,9 +42,6 @@ def define(schema: str) -> None:
 for _schema in _SCHEMAS:
     define(_schema)
 
-_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(
-    torch._C.DispatchKey.AutocastCUDA
-)
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
 
@@ -53,11 +49,7 @@ def implements(name: str) -> Callable[[Implementation], Implementation]:
     """Register for every device. (torch.library.custom_op would load torch._dynamo, seconds, in the first call.)"""
 
     def register(function: Implementation) -> Implementation:
-        @wraps(function)
-        def run(*args: Any) -> Any:
-            with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):  # a backward may run inside autocast
-                return function(*args)
-
+        run = autograd.without_autocast(function)  # a backward may run inside autocast
         for op in (name, f"{name}_by_torch"):
             LIBRARY.impl(op, run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
         return function
@@ -66,7 +58,30 @@ def implements(name: str) -> Callable[[Implementation], Implementation]:
 
 
 def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Geometry:
-    return Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), groups)
+    return Geometry(pair("stride", stride, 1), pair("padding", padding, 0), pair("dilation", dilation, 1), groups)
+
+
+def _checked(
+    input: Tensor,
+    filters: Tensor,
+    guide: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    coefficients: Tensor | None = None,
+    grad: Tensor | None = None,
+) -> None:
+    """What the public functions have checked, for those who call the op: a saved program, `torch.ops`."""
+    own = coefficients is None
+    form = f"({'N, m' if own else 'K'}, O, C/groups, kh, kw)"
+    name = "filters" if own else "experts"
+    size = check(input, filters, guide, bias, geometry, filters_name=name, filters_form=form, per_sample=own)
+    if coefficients is None:
+        check_regions(guide, filters.shape[-5], name)
+    else:
+        check_coefficients(coefficients, input, filters.shape[0])
+        check_regions(guide, coefficients.shape[1], "coefficients")
+    if grad is not None:
+        check_gradient(grad, (input.shape[0], filters.shape[-4], *size))
 
 
 def _path_of(input: Tensor, guide: Tensor) -> Any:
@@ -94,6 +109,7 @@ def _region_conv2d(
     groups: int,
 ) -> Tensor:
     geometry = _geometry(stride, padding, dilation, groups)
+    _checked(input, filters, guide, bias, geometry)
     return _path_of(input, guide).region_forward(input, filters, guide, bias, geometry)  # type: ignore[no-any-return]
 
 
@@ -110,6 +126,7 @@ def _region_conv2d_backward(
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     geometry = _geometry(stride, padding, dilation, groups)
+    _checked(input, filters, guide, None, geometry, grad=grad)
     return _path_of(input, guide).region_backward(  # type: ignore[no-any-return]
         grad, input, filters, guide, geometry, guide_learns
     )
@@ -128,6 +145,7 @@ def _expert_region_conv2d(
     groups: int,
 ) -> Tensor:
     geometry = _geometry(stride, padding, dilation, groups)
+    _checked(input, experts, guide, bias, geometry, coefficients)
     return _path_of(input, guide).expert_forward(  # type: ignore[no-any-return]
         input, experts, coefficients, guide, bias, geometry
     )
@@ -147,6 +165,7 @@ def _expert_region_conv2d_backward(
     guide_learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     geometry = _geometry(stride, padding, dilation, groups)
+    _checked(input, experts, guide, None, geometry, coefficients, grad)
     return _path_of(input, guide).expert_backward(  # type: ignore[no-any-return]
         grad, input, experts, coefficients, guide, geometry, guide_learns
     )

@@ -182,3 +182,74 @@ print(float(y.sum()))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "72.0", done.stderr
+
+
+BIG = 2**62
+X, W, E, A = torch.zeros(2, 4, 5, 5), torch.zeros(2, 3, 6, 4, 1, 1), torch.zeros(5, 6, 4, 1, 1), torch.zeros(2, 3, 5)
+GUIDE, GRAD, ONE, NONE = torch.zeros(2, 3, 5, 5), torch.zeros(2, 6, 5, 5), (1, 1), (0, 0)
+
+
+@pytest.mark.parametrize("twin", ["", "_by_torch"])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"input": X[0]}, "input"),
+        ({"input": X.long()}, "input"),
+        ({"input": X.to_sparse()}, "input"),
+        ({"filters": W[:, :0]}, "filters"),
+        ({"filters": W[:1]}, "filters"),
+        ({"filters": W[:, :, :, :3]}, "filters"),
+        ({"experts": E[0]}, "experts"),
+        ({"coefficients": A[:, :, :4]}, "coefficients"),
+        ({"coefficients": A[:, :0]}, "coefficients"),
+        ({"guide": GUIDE[:, :, :4]}, "guide"),
+        ({"guide": GUIDE[:, :2]}, "guide"),
+        ({"guide": GUIDE[:, 0] > 0}, "guide"),
+        ({"bias": torch.zeros(5)}, "bias"),
+        ({"grad": GRAD[:, :5]}, "grad"),
+        ({"stride": (0, 1)}, "stride"),
+        ({"stride": (1,)}, "stride"),
+        ({"padding": (-1, 0)}, "padding"),
+        ({"padding": (BIG, 0)}, "padding"),
+        ({"dilation": (1, BIG)}, "dilation"),
+        ({"groups": 0}, "groups"),
+        ({"groups": 3}, "groups"),
+        ({"routing": torch.zeros(15, 3)}, "routing"),
+        ({"routing_bias": torch.zeros(14)}, "routing"),
+        ({"layer_guide": torch.zeros(3, 4, 3, 3)}, "guide"),
+        ({"layer_guide": torch.zeros(0, 4, 1, 1)}, "guide"),
+        ({"guide_padding": (1, 0)}, "guide"),
+        ({"guide_padding": (-1, 0)}, "guide_padding"),
+    ],
+)
+def test_an_op_that_is_called_directly_refuses_what_does_not_fit(
+    change: dict[str, object], named: str, twin: str
+) -> None:
+    # a saved program on other shapes: native code would follow its pointers out of memory
+    given: dict[str, object] = {
+        **{"grad": GRAD, "input": X, "filters": W, "experts": E, "coefficients": A, "guide": GUIDE, "bias": None},
+        **{"routing": torch.zeros(15, 4), "routing_bias": torch.zeros(15), "layer_guide": torch.zeros(3, 4, 1, 1)},
+        **{"stride": ONE, "padding": NONE, "dilation": ONE, "groups": 1, "guide_padding": NONE, "guide_learns": True},
+    }
+    windows = ("stride", "padding", "dilation", "groups")
+    region, expert = ("input", "filters", "guide"), ("input", "experts", "coefficients", "guide")
+    layer = ("input", "experts", "routing", "routing_bias", "layer_guide", "bias", *windows, "guide_padding")
+    ops = {
+        "region_conv2d": (*region, "bias", *windows),
+        "region_conv2d_backward": ("grad", *region, *windows, "guide_learns"),
+        "expert_region_conv2d": (*expert, "bias", *windows),
+        "expert_region_conv2d_backward": ("grad", *expert, *windows, "guide_learns"),
+        "expert_layer": layer,
+    }
+    tried = 0
+    for name, arguments in ops.items():
+        op = getattr(torch.ops.drbench, name + twin)
+        op(*(given[a] for a in arguments))
+        values = {**given, **change}
+        if not change.keys() & set(arguments):
+            continue
+        tried += 1
+        with pytest.raises(ValueError, match=rf"^{named}") as raised:
+            op(*(values[a] for a in arguments))
+        assert "\n" not in str(raised.value)
+    assert tried

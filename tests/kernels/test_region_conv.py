@@ -266,6 +266,12 @@ X, FILTERS, GUIDE = torch.zeros(2, 4, 5, 5), torch.zeros(2, 3, 6, 4, 1, 1), torc
         ({"padding": "same", "stride": 2}, "allowed is stride 1"),
         ({"groups": 3}, "groups is 3"),
         ({"filters": torch.zeros(3, 6, 4, 7, 7)}, "smaller than the 7x7 kernel"),
+        ({"filters": torch.zeros(3, 6, 4, 0, 1)}, "a kernel of 1x1 or more"),
+        ({"input": [1.0]}, "input is a list: allowed is a tensor"),
+        ({"bias": 1.0}, "bias is a float: allowed is a tensor"),
+        ({"input": X.to_sparse()}, "input is torch.sparse_coo: allowed is a dense tensor"),
+        ({"padding": 2**62}, "padding is .*: allowed is 2147483647 or less"),
+        ({"dilation": 1.5}, "dilation is 1.5: allowed is an int or a pair of ints"),
     ],
 )
 def test_bad_arguments_are_named(change: dict[str, object], says: str) -> None:

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "check.h"
 #include "work.h"
 
 namespace {
@@ -23,6 +24,7 @@ Result by_torch(const char* name, Arguments... arguments) {
 
 Tensor region_conv2d(const Tensor& input, const Tensor& filters, const Tensor& guide, const std::optional<Tensor>& bias,
                      IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
+  check_call(input, "filters", filters, std::nullopt, guide, bias, std::nullopt, stride, padding, dilation, groups);
   if (!computes(input) || !guide.numel() || !filters.numel())
     return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
                     c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt>(
@@ -33,6 +35,7 @@ Tensor region_conv2d(const Tensor& input, const Tensor& filters, const Tensor& g
 Three region_conv2d_backward(const Tensor& grad, const Tensor& input, const Tensor& filters, const Tensor& guide,
                              IntArrayRef stride, IntArrayRef padding, IntArrayRef dilation, int64_t groups,
                              bool guide_learns) {
+  check_call(input, "filters", filters, std::nullopt, guide, std::nullopt, grad, stride, padding, dilation, groups);
   if (!computes(input) || !guide.numel() || !filters.numel())
     return by_torch<Three, const Tensor&, const Tensor&, const Tensor&, const Tensor&, c10::SymIntArrayRef,
                     c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt, bool>(
@@ -47,6 +50,7 @@ Three region_conv2d_backward(const Tensor& grad, const Tensor& input, const Tens
 Tensor expert_region_conv2d(const Tensor& input, const Tensor& experts, const Tensor& coefficients,
                             const Tensor& guide, const std::optional<Tensor>& bias, IntArrayRef stride,
                             IntArrayRef padding, IntArrayRef dilation, int64_t groups) {
+  check_call(input, "experts", experts, coefficients, guide, bias, std::nullopt, stride, padding, dilation, groups);
   if (!computes(input) || !guide.numel() || !experts.numel())
     return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&,
                     c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt>(
@@ -57,6 +61,7 @@ Tensor expert_region_conv2d(const Tensor& input, const Tensor& experts, const Te
 Four expert_region_conv2d_backward(const Tensor& grad, const Tensor& input, const Tensor& experts,
                                    const Tensor& coefficients, const Tensor& guide, IntArrayRef stride,
                                    IntArrayRef padding, IntArrayRef dilation, int64_t groups, bool guide_learns) {
+  check_call(input, "experts", experts, coefficients, guide, std::nullopt, grad, stride, padding, dilation, groups);
   if (!computes(input) || !guide.numel() || !experts.numel())
     return by_torch<Four, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                     c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymInt, bool>(
@@ -74,6 +79,7 @@ Four expert_region_conv2d_backward(const Tensor& grad, const Tensor& input, cons
 Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& routing, const Tensor& routing_bias,
                     const Tensor& guide, const std::optional<Tensor>& bias, IntArrayRef stride, IntArrayRef padding,
                     IntArrayRef dilation, int64_t groups, IntArrayRef guide_padding) {
+  check_layer(input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding);
   if (!computes(input) || !input.numel() || guide.scalar_type() == at::kDouble)
     return by_torch<Tensor, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                     const std::optional<Tensor>&, c10::SymIntArrayRef, c10::SymIntArrayRef, c10::SymIntArrayRef,
@@ -81,29 +87,11 @@ Tensor expert_layer(const Tensor& input, const Tensor& experts, const Tensor& ro
                                                       routing_bias, guide, bias, DRBENCH_GEOMETRY,
                                                       c10::fromIntArrayRefSlow(guide_padding));
   const auto x = images(input), w = floats(routing), b = floats(routing_bias);
-  const auto size = [&](int64_t axis) {
-    return (input.size(2 + axis) + 2 * padding[axis] - dilation[axis] * (experts.size(3 + axis) - 1) - 1) / stride[axis] +
-           1;
-  };
-  const auto seen = [&](int64_t axis) {
-    return (input.size(2 + axis) + 2 * guide_padding[axis] - dilation[axis] * (guide.size(2 + axis) - 1) - 1) /
-               stride[axis] +
-           1;
-  };
-  const int64_t span_h = dilation[0] * (experts.size(3) - 1), span_w = dilation[1] * (experts.size(4) - 1);
-  TORCH_CHECK_VALUE(input.size(2) + 2 * padding[0] > span_h && input.size(3) + 2 * padding[1] > span_w, "input of ",
-                    input.size(2), "x", input.size(3), " is smaller than the ", experts.size(3), "x", experts.size(4),
-                    " kernel");
-  TORCH_CHECK_VALUE(groups > 0 && experts.size(2) * groups == input.size(1) && experts.size(1) % groups == 0,
-                    "experts are ", experts.sizes(), ": allowed are (K, O, ", input.size(1), " / groups, kh, kw)");
-  TORCH_CHECK_VALUE(guide.size(1) == input.size(1) && seen(0) == size(0) && seen(1) == size(1), "guide is ",
-                    guide.sizes(), ": it must see the input's ", input.size(1), " channels and give the output's size");
-  TORCH_CHECK_VALUE(routing.size(0) == guide.size(0) * experts.size(0) && routing.size(1) == input.size(1) &&
-                        routing_bias.numel() == routing.size(0) && (!bias || bias->numel() == experts.size(1)),
-                    "routing is ", routing.sizes(), ": allowed is (m*K, C), with a bias of m*K; the layer's bias has O");
-  Work work(images(seen_by(experts, x, groups)), floats(experts), floats(bias), size(0), size(1), stride, padding, dilation,
+  const int64_t height = output_size(input, experts, stride, padding, dilation, 0),
+                width = output_size(input, experts, stride, padding, dilation, 1);
+  Work work(images(seen_by(experts, x, groups)), floats(experts), floats(bias), height, width, stride, padding, dilation,
             is_depthwise(x, groups) ? experts.size(1) : groups);
-  const Work choice(x, floats(guide), Tensor(), size(0), size(1), stride, guide_padding, dilation, 1);
+  const Work choice(x, floats(guide), Tensor(), height, width, stride, guide_padding, dilation, 1);
   auto &p = work.p, q = choice.p;
   p.regions = guide.size(0), p.experts = experts.size(0);
   const int64_t positions = p.positions(), pixels = p.height * p.width, cut = 512;
