@@ -21,8 +21,6 @@ from drbench.models.foreign import one_line
 from drbench.trial import Call
 
 Shape = tuple[int, ...]
-_LIBRARY = str(Path(nn.__file__).parent)
-"""Where torch.nn is: its own __getattr__ is not what reads an attribute."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _read_in_vain(model: nn.Module, layers: Iterable[str], error: BaseException)
         seen.add(id(found))
         if isinstance(found, AttributeError) and id(found.obj) in names:
             place = traceback.extract_tb(found.__traceback__)
-            reader = next((f for f in reversed(place) if not f.filename.startswith(_LIBRARY)), None)
+            reader = next((frame for frame in reversed(place) if frame.name != "__getattr__"), None)
             at = f" ({Path(reader.filename).name}, line {reader.lineno})" if reader else ""
             return names[id(found.obj)], f"a layer whose {found.name!r} the network reads{at}"
         found = found.__cause__ or found.__context__

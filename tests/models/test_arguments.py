@@ -43,7 +43,7 @@ WRONG = {
     "model": [{}, None, nn.Conv2d, "mobilenet_v2"],
     "where": [None, 3, [], [1], nn.Conv2d, nn.Conv2d(3, 4, 3), {"stem": 1}, re.compile("s"), b"stem", (), [["stem"]]],
     "operator": [None, 3, ["drconv"], nn.Conv2d(3, 4, 3), ""],
-    "regions": ["8", True, 0, -1, 2.5, [8], float("nan")],
+    "regions": ["8", True, 0, -1, 2.5, [8], float("nan"), 10**30],
     "init": [None, "x", 3, ["fresh"], True],
     "guide": [None, 1, ["own"]],
     "unsuitable": [None, "ignore", True, ["skip"]],
