@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from drbench.text import printable
+from drbench.text import is_utf8, printable
 
 CHANNELS = 2**20
 """Channels of a convolution, of an image."""
@@ -89,7 +89,7 @@ def wrong(value: Any) -> str | None:
 
 def _scalar(item: Any) -> str | None:
     if isinstance(item, str):
-        if any("\ud800" <= character <= "\udfff" for character in item):  # bytes of a command line, not UTF-8
+        if not is_utf8(item):
             return f"text in UTF-8, not '{printable(item, NAME)}'"
         return f"text of at most {TEXT:,} characters without NUL" if len(item) > TEXT or "\0" in item else None
     if isinstance(item, int) and not isinstance(item, bool):

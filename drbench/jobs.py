@@ -9,6 +9,7 @@ from typing import Any
 
 from drbench import identity
 from drbench.records import Experiment, Record, Variant
+from drbench.text import printable
 
 
 def now() -> str:
@@ -56,7 +57,7 @@ class Job:
         if traceback:
             workdir.mkdir(parents=True, exist_ok=True)
             log = workdir / f"{self.experiment.stage}-{identity.variant_hash(self.variant)}.log"
-            log.write_text(traceback, encoding="utf-8")
+            log.write_text(traceback, encoding="utf-8", errors="backslashreplace")
             files["traceback"] = str(log)
-        error = (reason if kind == "failed" else f"{kind}: {reason}")[:500]
+        error = printable(reason if kind == "failed" else f"{kind}: {reason}", 500)
         return self.record("failed", error=error, settings={"ended": kind}, files=files)

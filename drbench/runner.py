@@ -19,6 +19,7 @@ from drbench.records import Event, Experiment, Machine, Run
 from drbench.stages import Counts, Going, limits_of, value_of
 from drbench.suite import named, plan, to_toml
 from drbench.suite_tables import Suite
+from drbench.text import is_utf8, printable
 from drbench.workers import Workers
 
 if TYPE_CHECKING:
@@ -95,9 +96,14 @@ def run_suite(
 
 
 def folder(files: Path, run: Run) -> Path:
-    """The folder of a run's files below `files`. InputError for an id that drbench never makes (a foreign database)."""
+    """The folder of a run's files below `files`.
+
+    InputError for an id that drbench never makes (a foreign database), and for a path that is not UTF-8.
+    """
     if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
         raise InputError(f"run {run.id!r:.150}: an id has letters, digits and -_. only; nothing was written")
+    if not is_utf8(str(files)):  # refused now, and not when a record that names its weights is to be stored
+        raise InputError(f"drbench-files: got '{printable(files)}'; expected a directory whose name is UTF-8. Use --db")
     return files / run.id
 
 

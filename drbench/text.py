@@ -23,7 +23,7 @@ CURSOR = re.compile(r"(\x1b\[[0-9;:]*m|\x1b\[\?25[hl]|\x1b\[[0-9]*[ABCDGK]|\r)")
 """What `safe` lets through: colours; and what progress bars need to be drawn again in place."""
 
 # A line that begins so is a workflow command to GitHub's runner; the others are commands anywhere in a line.
-_COMMAND = re.compile(r"(?m)^((?:[^\S\n]|\x1b\[[0-9;:]*m)*:)(?=:|\Z)")
+_COMMAND = re.compile(r"(?m)((?:^|\r)(?:[^\S\n]|\x1b\[[0-9;:?]*[A-Za-z])*:)(?=:|\Z)")
 _OLD_COMMAND = re.compile(r"##(?=\[|vso\[)")
 
 _PLAIN = {
@@ -76,7 +76,7 @@ def safe(text: str, start_of_line: bool = True, allowed: re.Pattern[str] = COLOR
         )
     if ":" in text:
         text = _COMMAND.sub(
-            lambda found: found[0] if found.start() == 0 and not start_of_line else f"{found[1]} ", text
+            lambda found: f"{found[0]} " if found.start() or start_of_line or "\r" in found[0] else found[0], text
         )
     return _OLD_COMMAND.sub("## ", text)
 
@@ -95,6 +95,11 @@ def escape(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a file or a database can hold it: no lone surrogates, as in file names of another encoding."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def encodable(text: str, encoding: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from drbench.identity import digest, label, variant_hash
 from drbench.records import OPS, Measurement, Record, Variant
 from drbench.statistics import paired_ratios
+from drbench.text import printable
 
 OURS = "region_conv2d"
 WITHOUT_REGIONS = ("conv", "nn.Conv2d", "bmm")
@@ -75,7 +76,7 @@ def _record(settings: Table, sessions: Sequence[Table], rows: Sequence[Table], w
         status="failed" if failed else "done",
         started=session["started"],
         finished=rows[-1]["finished"],
-        error="; ".join(failed)[:500],
+        error=printable("; ".join(failed), 500),
         settings={
             OPS: how(settings),
             "networks": list(shape["networks"]),
