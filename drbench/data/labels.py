@@ -54,6 +54,8 @@ def _indices(labels: Any, length: int) -> Labels | None:
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
     array = np.asarray(labels if isinstance(labels, np.ndarray) else [_plain(label) for label in labels])
+    if array.dtype.kind == "f" and (array == np.floor(array)).all():  # whole numbers, as read from a table
+        array = array.astype(np.int64)
     if array.shape != (length,) or array.dtype.kind not in "bui" or (array.dtype.kind == "u" and array.itemsize == 8):
         return None
     return array.astype(np.int64)

@@ -9,7 +9,8 @@ A preprocessing is a plain dict, written into the header of saved weights and ap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from drbench import bounds
 from drbench.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,11 +33,40 @@ def describe(input_size: int, mean: Sequence[float], std: Sequence[float], resiz
 
 
 def override(own: dict[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`own`, with what `given` (the header of saved weights) says instead. InputError for a key it does not know."""
+    """`own`, with what `given` (the header of saved weights) says instead. InputError for what is no preprocessing."""
     strange = sorted(set(given or {}) - set(own))
     if strange:
         raise InputError(f"unknown preprocessing {', '.join(strange)}: allowed are {', '.join(sorted(own))}")
-    return {**own, **(given or {})}
+    return check_preprocessing({**own, **(given or {})}, len(own["mean"]))
+
+
+def check_preprocessing(found: Mapping[str, Any], channels: int) -> dict[str, Any]:
+    """`found` as a dict. InputError for a key that is missing, and for a value that means nothing."""
+    allowed: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "input_size": ("[H, W] in pixels", lambda value: _is_list(value, 2) and all(map(_is_side, value))),
+        "resize": ("pixels, or none", lambda value: value is None or _is_side(value)),
+        "mean": (f"{channels} numbers", lambda value: _is_list(value, channels) and all(map(_is_number, value))),
+        "std": (
+            f"{channels} numbers above 0",
+            lambda value: _is_list(value, channels) and all(_is_number(one) and one > 0 for one in value),
+        ),
+    }
+    for key, (expected, good) in allowed.items():
+        if key not in found or not good(found[key]):
+            raise InputError(f"preprocessing {key}: got {found.get(key)!r:.80}; expected {expected}")
+    return dict(found)
+
+
+def _is_list(value: Any, length: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == length
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= bounds.SIDE
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Prepare:

@@ -47,7 +47,13 @@ def open_data(
     side("input_size", own.get("input_size"))
     if is_import(settings.name):
         given = dict(preprocessing) if preprocessing else None
-        return check_splits(open_custom(loader, settings, input_size=input_size, preprocessing=given))
+        made = open_custom(loader, settings, input_size=input_size, preprocessing=given)
+        try:
+            return check_splits(made)
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"data set {settings.name!r} returned Splits with a field of a wrong type: {error}"
+            ) from error
     taken = inspect.signature(loader).parameters
     allowed = sorted(set(taken) - set(_COMMON))
     for name in own:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from drbench.data.preprocess import check_preprocessing
 from drbench.errors import InputError
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -79,9 +80,10 @@ def check_splits(splits: Splits) -> Splits:
             raise refuse(f"{part} has no images")
         if isinstance(dataset, Images):
             _check_images(dataset, len(splits.classes), refuse, part)
-    std = splits.preprocessing.get("std", ())
-    if len(std) != shape[0] or not all(0 < value < float("inf") for value in std):
-        raise refuse(f"got std {list(std)}; expected {shape[0]} numbers above 0, one per channel")
+    try:
+        check_preprocessing(splits.preprocessing, shape[0])
+    except InputError as error:
+        raise refuse(str(error)) from error
     return splits
 
 

@@ -34,8 +34,8 @@ class Bare(Dataset[Any]):
 
 @pytest.mark.parametrize(
     "given",
-    [torch.arange(12), np.arange(12), list(range(12)), [torch.tensor(i) for i in range(12)], range(12)],
-    ids=["tensor", "array", "list", "tensors", "range"],
+    [torch.arange(12), np.arange(12), list(range(12)), [torch.tensor(i) for i in range(12)], np.arange(12.0)],
+    ids=["tensor", "array", "list", "tensors", "floats"],
 )
 def test_labels_are_listed_without_loading_an_item(given: Any) -> None:
     for name in ("targets", "labels"):

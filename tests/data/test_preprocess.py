@@ -55,3 +55,26 @@ def test_training_crops_at_random() -> None:
     first, second = transform(image), transform(image)
     assert first.shape == second.shape == (3, 32, 32)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_size", "224"),
+        ("input_size", [224]),
+        ("input_size", [0, 224]),
+        ("input_size", [10**9, 224]),
+        ("input_size", [True, 224]),
+        ("resize", -1),
+        ("resize", 256.5),
+        ("mean", None),
+        ("mean", [0.5, 0.5]),
+        ("mean", [0.5, 0.5, float("nan")]),
+        ("std", [1, 1, 0]),
+        ("std", {"r": 1}),
+        ("std", [1, 1, "1"]),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^preprocessing {key}: got .*; expected "):
+        override(describe(32, IMAGENET_MEAN, IMAGENET_STD), {key: value})
