@@ -219,6 +219,7 @@ def _cost(job: Job) -> Record:
         notes += conversion.notes()
     if found.data_dependent:
         notes.append("the network looks at its data: other images may cost more or less")
+    notes += _other_output(variant)
     if variant.match is not None:
         notes.append(f"width {variant.width:g}, of equal {variant.match}")
     if found.madds is None:
@@ -229,6 +230,17 @@ def _cost(job: Job) -> Record:
     measurements += _reference(variant)
     settings = {"counting": identity.COUNTING}
     return job.record(settings=settings, measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
+
+
+def _other_output(variant: Variant) -> list[str]:
+    """Why a user's network cannot be trained for this many classes, if so; what it costs may be of interest still."""
+    if not is_import(variant.architecture):
+        return []
+    try:
+        models.check_output(models.build(variant, seed=0), variant)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _memory(job: Job) -> Record:

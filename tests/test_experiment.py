@@ -129,3 +129,36 @@ def test_weights_whose_classes_have_other_names_are_told(tmp_path: Path) -> None
     assert summary.startswith("data shapes: 10 classes, 89 train, 11 validation, 20 test images; values ")
     assert note.startswith("class 2 is 'ring-below' for the weights and 'ring-above' in data set 'shapes' (2 of 10")
     assert experiment.run(one, tmp_path).notes == (note,)
+
+
+OWN = """
+from torch import nn
+
+
+def taking(**kwargs):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Head(**kwargs))
+
+
+def fixed():
+    return taking(num_classes=4)
+
+
+class Head(nn.Linear):
+    def __init__(self, num_classes):
+        super().__init__(4, num_classes)
+"""
+
+
+def test_a_callables_network_is_trained_only_for_the_classes_that_it_gives(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "own_kwargs.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    variant = Variant("own_kwargs:taking", input_shape=(3, 32, 32), num_classes=10)
+    record = experiment.run(Experiment("train", (variant,), 0, DATA, TRAIN), tmp_path)
+    assert (record.status, record.variant.num_classes) == ("done", 10)
+    events: list[Event] = []
+    fixed = replace(variant, architecture="own_kwargs:fixed")
+    with pytest.raises(InputError, match=r"^num_classes: got 10, but 'own_kwargs:fixed' gives 4 classes\. It has no"):
+        experiment.run(Experiment("train", (fixed,), 0, DATA, TRAIN), tmp_path, say=events.append)
+    assert not events
+    notes = experiment.run(Experiment("cost", (fixed,)), tmp_path).notes
+    assert any(note.startswith("num_classes: got 10, but 'own_kwargs:fixed' gives 4 classes") for note in notes)

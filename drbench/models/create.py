@@ -101,7 +101,7 @@ def build(
     what two variants of one architecture have in common starts equal; the global generator is left alone.
     `weights` are loaded into the plain network before it is converted.
     """
-    place = None if device is None else _device(device)
+    place = None if device is None else device_of(device)
     with _seeded(seed):
         model = plain(variant)
     if weights is not None:
@@ -148,8 +148,8 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
     return build_own(variant.architecture, architecture, wanted, variant.architecture_args)
 
 
-def _device(given: torch.device | str) -> torch.device:
-    """InputError for what is no device, or not on this machine."""
+def device_of(given: torch.device | str) -> torch.device:
+    """The device meant. InputError for what is none, or not on this machine."""
     try:
         return torch.empty(0, device=given).device
     except Exception as error:  # RuntimeError, AssertionError, NotImplementedError

@@ -19,7 +19,7 @@ from drbench import __version__, names, paths, trust, variant_table
 from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
-from drbench.models.create import build
+from drbench.models.create import build, device_of
 from drbench.models.weights import load_into, read
 from drbench.records import Variant
 
@@ -148,6 +148,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
         InputError: for a file that can't be read, that names code which `trust` does not, or whose weights don't fit
             the network it describes.
     """
+    place = None if device is None else device_of(device)
     header = read_header(path)
     variant = variant_of(header, path)
     allow(variant, trust, path, "trust=('NAME',)")
@@ -159,7 +160,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
     load_into(model, read(Path(path), safetensors=True), "the network that its header describes")
     model.variant = variant  # type: ignore[assignment]
     model.header = header  # type: ignore[assignment]
-    return model.eval() if device is None else model.to(device).eval()
+    return model.eval() if place is None else model.to(place).eval()
 
 
 def allow(variant: Variant, allowed: Collection[str], path: str | Path, how: str) -> None:

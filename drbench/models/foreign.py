@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from drbench.text import printable
+
 
 def one_line(error: BaseException | None, longest: int = 300) -> str:
     """'RuntimeError: what it said', however many lines it said it in."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:longest]}{'...' if len(text) > longest else ''}"

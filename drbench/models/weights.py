@@ -80,7 +80,9 @@ def read(path: Path, *, safetensors: bool = False) -> Mapping[str, Tensor]:
 
 def _refused(error: Exception) -> str:
     """Why torch did not load a file, without torch's advice."""
-    if named := re.search(r"GLOBAL (\S+)", str(error)):
+    if "TorchScript" in str(error):
+        return "is a TorchScript program; expected what torch.save(model.state_dict(), FILE) writes"
+    if named := re.search(r"GLOBAL ([\w.]{1,200})(?!\S)", str(error)):
         return (
             f"holds {named[1]}, and only tensors and plain values are loaded, since anything else can run code. If you "
             "trust the file, save its state dict alone: torch.save(model.state_dict(), FILE)"

@@ -216,3 +216,9 @@ def test_a_header_nested_deeper_than_python_reads(saved):
     save_file(load_file(path), path, metadata={"drbench": "[" * 100_000})
     with pytest.raises(InputError, match="is damaged"):
         load_model(path)
+
+
+def test_a_device_that_is_none_is_refused(saved):
+    path, _ = saved
+    with pytest.raises(InputError, match=r"^device: got 'gpu'; expected one of this machine's"):
+        load_model(path, device="gpu")
