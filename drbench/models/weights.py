@@ -23,6 +23,7 @@ KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net", "networ
 COUNTER = "num_batches_tracked"
 """The last part of a batch norm's step counter; old files and other libraries lack it."""
 
+SAVED = "what torch.save(model.state_dict(), FILE) writes"
 SHOWN = 3
 
 
@@ -81,15 +82,15 @@ def read(path: Path, *, safetensors: bool = False) -> Mapping[str, Tensor]:
 def _refused(error: Exception) -> str:
     """Why torch did not load a file, without torch's advice."""
     if "TorchScript" in str(error):
-        return "is a TorchScript program; expected what torch.save(model.state_dict(), FILE) writes"
+        return f"is a TorchScript program; expected {SAVED}"
     if named := re.search(r"GLOBAL ([\w.]{1,200})(?!\S)", str(error)):
         return (
             f"holds {named[1]}, and only tensors and plain values are loaded, since anything else can run code. If you "
             "trust the file, save its state dict alone: torch.save(model.state_dict(), FILE)"
         )
     if "weights only" in str(error).lower():
-        return "is no file of tensors that torch can load: expected what torch.save(model.state_dict(), FILE) writes"
-    return f"can't be read by torch: {one_line(error)}"
+        return f"is no file of tensors that torch can load; expected {SAVED}"
+    return f"can't be read by torch ({one_line(error)}); expected {SAVED}"
 
 
 def _state_dict(content: Any, shown: str) -> Mapping[str, Tensor]:
