@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from drbench.operators.generators import spread
 from drbench.operators.geometry import Pair, tracing, whole
 from drbench.operators.layer import ConvLayer, check_elements
 
@@ -92,7 +93,7 @@ class CondConv2d(ConvLayer):
         nn.init.zeros_(self.routing.weight)
         nn.init.zeros_(self.routing.bias)
         weight = conv.weight.flatten().to(self.conv.weight)
-        noise = torch.randn_like(self.conv.weight) * weight.std(correction=0)
+        noise = torch.randn_like(self.conv.weight) * spread(conv.weight).to(weight)
         self.conv.weight.copy_((weight + noise - noise.mean(0)) * (2 / self.experts))
         if conv.bias is not None:
             self.conv.bias.copy_((conv.bias * (2 / self.experts)).expand(self.experts, -1))

@@ -24,6 +24,15 @@ from drbench.operators.layer import check_elements, plain
 INITIALISATIONS = ("conv", "released")
 
 
+def spread(weight: Tensor) -> Tensor:
+    """The standard deviation that tells experts apart which share `weight` (O,C/groups,kh,kw): the weight's own.
+
+    Of a constant weight (a layer that starts at zero) it is nn.Conv2d's at first: equal experts would stay equal.
+    """
+    own = weight.std(correction=0)
+    return torch.where(own > 0, own, 1 / math.sqrt(3 * weight[0].numel()))
+
+
 class ExpertGenerator(nn.Module):
     """Pool -> Linear(C, m*K) -> 2*sigmoid/K: coefficients of K experts for each of m regions.
 
@@ -74,7 +83,7 @@ class ExpertGenerator(nn.Module):
         """Make every region's filter `weight` (O,C/groups,kh,kw), the experts still different from one another."""
         nn.init.zeros_(self.routing.weight)
         nn.init.zeros_(self.routing.bias)
-        noise = torch.randn_like(self.bank) * weight.std(correction=0).to(self.bank)
+        noise = torch.randn_like(self.bank) * spread(weight).to(self.bank)
         self.bank.copy_(weight.to(self.bank).flatten(1) + noise - noise.mean(0))
 
     def forward(self, input: Tensor) -> Tensor:

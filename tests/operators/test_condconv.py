@@ -54,6 +54,16 @@ def test_preserve_keeps_the_function(arguments, bias):
     torch.testing.assert_close(layer(x), conv(x), atol=1e-5, rtol=1e-5)
 
 
+def test_experts_of_a_layer_that_starts_at_zero_differ():
+    conv = nn.Conv2d(4, 6, 3)
+    nn.init.zeros_(conv.weight)
+    layer = CondConv2d(4, 6, 3, experts=5)
+    layer.preserve_(conv)
+    x = torch.randn(2, 4, 9, 8)
+    torch.testing.assert_close(layer(x), conv(x), atol=1e-5, rtol=0)
+    assert layer.conv.weight.std(0).min() > 0
+
+
 def test_cost():
     cost = CondConv2d(16, 24, 3, 2, 1, experts=4).cost((16, 12, 12))
     assert cost == {"conv": 36 * 24 * 16 * 9, "routing": 16 * 4, "mixing": 4 * 24 * 16 * 9}

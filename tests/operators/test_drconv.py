@@ -143,10 +143,13 @@ def test_preserve_keeps_the_function_in_every_region(generator, arguments):
         torch.testing.assert_close(one, other)
 
 
-def test_training_leaves_a_preserved_layers_symmetry():
+@pytest.mark.parametrize("start", [nn.init.kaiming_uniform_, nn.init.zeros_, nn.init.ones_])
+def test_training_leaves_a_preserved_layers_symmetry(start):
     torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, 1)
+    start(conv.weight)
     layer = DRConv2d(6, 6, 1, regions=3, experts=4)
-    layer.preserve_(nn.Conv2d(6, 6, 1))
+    layer.preserve_(conv)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
     x, target = torch.randn(4, 6, 8, 8), torch.randn(4, 6, 8, 8)
     for _ in range(2):
