@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from drbench_db.exchange import Merged
 
 _SQLITE = b"SQLite format 3\0"
+SHOWN = 10
+"""Runs that were refused and are named."""
 
 
 def take(source: str, store: Store) -> Iterator[Merged]:
@@ -23,6 +25,7 @@ def take(source: str, store: Store) -> Iterator[Merged]:
     `source` is a database of drbench (path or URL), or a JSON file of the operator benchmark.
 
     InputError: nothing of these, or a run that differs from the one of its id in the store; it stays as it is.
+    DamagedError: a run that is damaged; nothing of it is taken.
     """
     from drbench_db import Store
     from drbench_db.exchange import Merged
@@ -34,32 +37,45 @@ def take(source: str, store: Store) -> Iterator[Merged]:
         return
     with Store.open(source) as other:
         runs = other.runs()
-        if not runs:
+        if not runs and not other.damages:
             raise NothingError(f"database {other.name} holds no runs")
-        yield from merge(other, [run.id for run in reversed(runs)], store)
+        yield from merge(other, [run.id for run in reversed(runs)], store, strict=True)
 
 
 def give(store: Store, wanted: Sequence[str], target: str) -> Iterator[Merged]:
-    """Runs of a store into another database, made if need be; `wanted` as `Store.run` takes them, none for all."""
+    """Runs of a store into another database, made if need be; `wanted` as `Store.run` takes them, none for all.
+
+    Damaged records are left out (see `Store.damages`).
+    """
     from drbench_db import Store
 
     runs = [store.run(one) for one in wanted] or list(reversed(store.runs()))
     if not runs:
         raise NothingError(f"database {store.name} holds no runs to export")
     with Store.open(target, write=True) as other:
-        yield from merge(store, list(dict.fromkeys(run.id for run in runs)), other)
+        yield from merge(store, list(dict.fromkeys(run.id for run in runs)), other, strict=False)
 
 
-def merge(source: Store, run_ids: Sequence[str], target: Store) -> Iterator[Merged]:
-    """All of the runs that can be; then InputError about those that differ from what the target has of them."""
-    refused = []
+def merge(source: Store, run_ids: Sequence[str], target: Store, *, strict: bool) -> Iterator[Merged]:
+    """All of the runs that can be; then InputError about those that differ from what the target has of them, or
+    DamagedError about those that are damaged. `strict`: one with a damaged record is.
+    """
+    from drbench_db.validate import DamagedError
+
+    refused: list[str] = []
+    damaged = source.damages.runs("") if strict else []
+    count = len(run_ids) + len(damaged)
     for run_id in run_ids:
         try:
-            yield target.merge(run_id, source)
+            yield target.merge(run_id, source, strict=strict)
         except InputError as error:
             refused.append(str(error))
-    if refused:
-        raise InputError(f"of {source.name}, {len(refused)} of {len(run_ids)} runs were refused: {'; '.join(refused)}")
+        except DamagedError as error:
+            damaged.append(str(error))
+    if refused or damaged:
+        kind = InputError if refused else DamagedError
+        said = "; ".join([*refused, *damaged][:SHOWN])
+        raise kind(f"of {source.name}, {len(refused) + len(damaged)} of {count} runs were refused: {said}")
 
 
 def is_database(source: str | Path) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from drbench.errors import InputError
 from drbench_db import adding, query, read, rows
 from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, VariantRow
+from drbench_db.validate import Damages, fetch
 
 Row: TypeAlias = dict[str, Any]
 
@@ -60,24 +61,25 @@ class Merged:
     known: int
 
 
-def read_run(connection: Connection, run_id: str) -> RunRows:
-    """A run that is there, whole."""
-    row = _one(connection, RunRow, RunRow.id == run_id)
-    owners = {name: _one(connection, model, model.id == row.pop(name)) for name, model in _OWNERS.items()}
-    ids = select(RecordRow.id).where(RecordRow.run_id == run_id)
-    hanging = {
-        model: read.by_record(connection.execute(select(model.__table__).where(model.record_id.in_(ids))))
-        for model in query.HANGING
+def read_run(connection: Connection, run_id: str, damages: Damages) -> RunRows:
+    """A run that is there, with its records but for the damaged ones, which are noted.
+
+    DamagedError where the run itself, its suite, machine or code is damaged.
+    """
+    row = _one(connection, RunRow, RunRow.id == run_id, run_id, damages)
+    owners = {
+        name: _one(connection, model, model.id == row.pop(name), run_id, damages) for name, model in _OWNERS.items()
     }
-    wanted = select(RecordRow.__table__).where(RecordRow.run_id == run_id).order_by(RecordRow.id)
-    variants: dict[int, Row] = {}
-    records = {}
-    for found in map(dict, connection.execute(wanted).mappings()):
-        number, variant = found.pop("id"), found.pop("variant_id")
-        if variant not in variants:
-            variants[variant] = _one(connection, VariantRow, VariantRow.id == variant)
-        parts = {model: sorted(map(_loose, items.get(number, [])), key=_place) for model, items in hanging.items()}
-        records[found["uid"]] = RecordRows(found, variants[variant], parts)
+    records: dict[str, RecordRows] = {}
+    for found in read.whole(connection, query.records().where(RecordRow.run_id == run_id), damages):
+        own = {name: value for name, value in found.row.items() if not name.startswith("variant_")}
+        variant = {name.removeprefix("variant_"): found.row[name] for name in found.row if name not in own}
+        number = own.pop("id")
+        if own["uid"] in records:
+            damages.add(run_id, number, "uid", ("", own["uid"], "one record of this uid"))
+            continue
+        parts = {model: sorted(map(_loose, items), key=_place) for model, items in found.hanging.items()}
+        records[own["uid"]] = RecordRows(own, variant, parts)
     return RunRows(row, owners, records)
 
 
@@ -86,7 +88,9 @@ def write_run(connection: Connection, run: RunRows, where: str) -> Merged:
     run_id = run.row["id"]
     known: Mapping[str, RecordRows] = {}
     if connection.execute(select(RunRow.id).where(RunRow.id == run_id)).first():
-        here = read_run(connection, run_id)
+        damages = Damages(where)
+        here = read_run(connection, run_id, damages)
+        damages.refuse()
         _check_same(run, here, where)
         known = here.records
         ending = _ending(run, here)
@@ -132,9 +136,19 @@ def _add(connection: Connection, record: RecordRows) -> None:
             connection.execute(insert(model), [item | {"record_id": number} for item in items])
 
 
-def _one(connection: Connection, model: type[Any], wanted: Any) -> Row:
+def _one(connection: Connection, model: type[Any], wanted: Any, run_id: str, damages: Damages) -> Row:
     """A row, without its number where it has another name to go by."""
-    found = dict(connection.execute(select(model.__table__).where(wanted)).mappings().one())
+    rows = fetch(connection, query.row_of(model).where(wanted))
+    name = model.__tablename__
+    if len(rows) != 1:
+        damages.add(run_id, None, name, ("", f"{len(rows)} rows", f"one {name} that is in the database"))
+    for _, column, fault in rows.faults.values():
+        damages.add(run_id, None, f"{name} {column}", fault)
+    if len(rows) != 1 or rows.faults:
+        damages.refuse(run_id)
+    ((_, found),) = rows.dicts()
+    if "dirty" in found:
+        found["dirty"] = bool(found["dirty"])
     return {name: value for name, value in found.items() if name != "id" or model is RunRow}
 
 

@@ -10,9 +10,14 @@ from sqlalchemy import exc
 
 from drbench.errors import DrbenchError, FailedError, InputError
 
+
 _LINES: tuple[tuple[str, type[DrbenchError], str], ...] = (
     ("file is not a database", InputError, "is not an SQLite database; name another file with --db"),
-    ("malformed", InputError, "is damaged (SQLite: {reason}); restore a backup (*.backup-*) or name another with --db"),
+    (
+        "malformed",
+        FailedError,
+        "is damaged (SQLite: {reason}); restore a backup (*.backup-*) or name another with --db",
+    ),
     ("lock timeout", FailedError, "is locked by another process; wait for it, or set DRBENCH_DB_TIMEOUT (seconds)"),
     ("locking protocol", FailedError, "is locked by many processes; wait for them to end"),
     ("is locked", FailedError, "is locked by another process; wait for it to end, or set DRBENCH_DB_TIMEOUT (seconds)"),
@@ -44,3 +49,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except (exc.DatabaseError, exc.InterfaceError, sqlite3.Error) as error:
         raise line(where, error) from error
+    except MemoryError as error:
+        raise FailedError(f"database {where} holds something too large for this machine's memory") from error
+    except (UnicodeEncodeError, OverflowError) as error:  # of what is asked for or kept, before SQLite sees it
+        raise InputError(f"database {where} cannot hold or look for this: {error}") from error

@@ -99,6 +99,7 @@ def connect(location: Location, *, write: bool) -> Opened:
             connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA foreign_keys=ON")
             connection.text_factory = _text  # one name that is not UTF-8 would make all of a database unreadable
+            connection.execute("PRAGMA trusted_schema=OFF")
             return connection
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=QueuePool if write else NullPool)
@@ -106,7 +107,7 @@ def connect(location: Location, *, write: bool) -> Opened:
 
 
 def _text(stored: bytes) -> str:
-    """A text as it is stored; bytes that are not UTF-8 as lone surrogates, which nothing takes for text of ours."""
+    """A text as it is stored; bytes that are not UTF-8 as lone surrogates, which `rules` tells from text."""
     return stored.decode("utf-8", "surrogateescape")
 
 

@@ -1,11 +1,17 @@
-"""The questions that the store asks, as SQL."""
+"""The questions that the store asks, as SQL.
+
+Every column comes as the database has it, JSON as text: what is wrong with it is said by `rules`, not by the way there.
+Rows of other tables are joined from the left and selected first by their keys, in columns that begin with "_": a key
+that is missing tells of a row that is not there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select, Text, cast, select
+from sqlalchemy import JSON, ColumnElement, Label, Select, Text, cast, func, select, type_coerce
+from sqlalchemy.types import NullType
 
 from drbench.records import Code, Machine
 from drbench_db import schema
@@ -24,28 +30,77 @@ HANGING: tuple[type[Any], ...] = (
 """What hangs on a record, by record_id."""
 
 
+def _raw(column: Any, name: str | None = None) -> Label[Any]:
+    """A column as it is in the database."""
+    element = column.__clause_element__() if hasattr(column, "__clause_element__") else column
+    plain: ColumnElement[Any] = (
+        cast(element, Text) if isinstance(element.type, JSON) else type_coerce(element, NullType())
+    )
+    return plain.label(name or element.name)
+
+
+def _all(model: type[Any], prefix: str = "", without: tuple[str, ...] = ()) -> list[Label[Any]]:
+    columns = model.__table__.columns
+    return [_raw(column, prefix + column.name) for column in columns if column.name not in without]
+
+
+def _keys(*models: type[Any]) -> list[Label[Any]]:
+    """Whether the rows of these tables are there."""
+    return [_raw(model.__table__.columns["id"], f"_{model.__tablename__}") for model in models]
+
+
 def runs() -> Query:
     """Runs with all that records.Run holds, the newest first."""
-    machine = [getattr(MachineRow, f.name).label(f"machine_{f.name}") for f in fields(Machine)]
+    machine = [_raw(getattr(MachineRow, f.name), f"machine_{f.name}") for f in fields(Machine)]
     stored = {"commit": "commit_hash"}
-    code = [getattr(CodeRow, stored.get(f.name, f.name)).label(f"code_{f.name}") for f in fields(Code)]
-    own = [RunRow.id, RunRow.command, RunRow.started, RunRow.finished, RunRow.status]
-    suite = [SuiteRow.name.label("suite"), SuiteRow.text.label("suite_text")]
+    code = [_raw(getattr(CodeRow, stored.get(f.name, f.name)), f"code_{f.name}") for f in fields(Code)]
+    own = [_raw(one) for one in (RunRow.id, RunRow.command, RunRow.started, RunRow.finished, RunRow.status)]
+    suite = [_raw(SuiteRow.name, "suite"), _raw(SuiteRow.text, "suite_text")]
     return (
-        select(*own, *suite, *machine, *code)
-        .join(SuiteRow, SuiteRow.id == RunRow.suite_id)
-        .join(MachineRow, MachineRow.id == RunRow.machine_id)
-        .join(CodeRow, CodeRow.id == RunRow.code_id)
+        select(*_keys(SuiteRow, MachineRow, CodeRow), *own, *suite, *machine, *code)
+        .select_from(RunRow)
+        .outerjoin(SuiteRow, SuiteRow.id == RunRow.suite_id)
+        .outerjoin(MachineRow, MachineRow.id == RunRow.machine_id)
+        .outerjoin(CodeRow, CodeRow.id == RunRow.code_id)
         .order_by(RunRow.started.desc(), RunRow.id.desc())
     )
 
 
 def records() -> Query:
-    """Records with their variants' definitions, in the order in which they were made."""
+    """Records whole, with their variants' columns after "variant_", in the order in which they were made."""
+    variant = _all(VariantRow, "variant_", ("id",))
     return (
-        select(RecordRow.__table__, VariantRow.definition, VariantRow.hash.label("variant_hash"))
-        .join(VariantRow, VariantRow.id == RecordRow.variant_id)
+        select(*_keys(VariantRow), *_all(RecordRow, without=("variant_id",)), *variant)
+        .select_from(RecordRow)
+        .outerjoin(VariantRow, VariantRow.id == RecordRow.variant_id)
         .order_by(RecordRow.id)
+    )
+
+
+def hanging(model: type[Any]) -> Query:
+    """What hangs on records, of one of HANGING."""
+    return select(*_all(model))
+
+
+def row_of(model: type[Any]) -> Query:
+    """Whole rows of a table."""
+    return select(*_all(model))
+
+
+def counts() -> Query:
+    """Run, status, number of one of the records, how many there are; whether their run is there."""
+    run = _keys(RunRow)
+    return (
+        select(
+            *run,
+            _raw(RecordRow.run_id),
+            _raw(RecordRow.status),
+            func.min(RecordRow.id).label("number"),
+            func.count().label("count"),
+        )
+        .select_from(RecordRow)
+        .outerjoin(RunRow, RunRow.id == RecordRow.run_id)
+        .group_by(RunRow.id, RecordRow.run_id, RecordRow.status)
     )
 
 
@@ -53,75 +108,45 @@ def report_records() -> Query:
     """One row a record: the columns of `drbench.load` that say whose figure it is."""
     return (
         select(
-            RecordRow.id.label("record"),
-            RunRow.id.label("run"),
-            SuiteRow.name.label("suite"),
-            RunRow.started.label("run_started"),
-            RunRow.status.label("run_status"),
-            VariantRow.architecture,
-            VariantRow.operator,
-            RecordRow.label,
-            VariantRow.regions,
-            VariantRow.recipe,
-            VariantRow.init,
-            VariantRow.width,
-            VariantRow.input_shape,
-            VariantRow.stem_stride,
-            VariantRow.num_classes,
-            VariantRow.matched_by,
-            VariantRow.matched_to,
-            cast(VariantRow.architecture_args, Text).label("architecture_args"),
-            cast(VariantRow.definition["sources"], Text).label("sources"),
-            VariantRow.hash.label("variant"),
-            RecordRow.stage,
-            RecordRow.seed,
-            RecordRow.work_key.label("key"),
-            RecordRow.status,
-            RecordRow.error,
-            RecordRow.started,
-            RecordRow.finished,
-            RecordRow.data,
-            RecordRow.preset,
-            RecordRow.synthetic,
-            cast(RecordRow.settings, Text).label("settings"),
-            MachineRow.hostname,
-            MachineRow.cpu,
-            MachineRow.cores,
-            MachineRow.gpu,
-            MachineRow.torch,
-            MachineRow.hash.label("machine"),
-            CodeRow.drbench,
-            CodeRow.commit_hash.label("commit"),
-            CodeRow.dirty,
+            *_keys(RunRow, SuiteRow, MachineRow, CodeRow, VariantRow),
+            _raw(RecordRow.id, "record"),
+            _raw(RecordRow.run_id, "run"),
+            _raw(SuiteRow.name, "suite"),
+            _raw(RunRow.started, "run_started"),
+            _raw(RunRow.status, "run_status"),
+            *map(_raw, (VariantRow.architecture, VariantRow.operator, RecordRow.label, VariantRow.regions)),
+            *map(_raw, (VariantRow.recipe, VariantRow.init, VariantRow.width, VariantRow.input_shape)),
+            *map(_raw, (VariantRow.stem_stride, VariantRow.num_classes, VariantRow.matched_by, VariantRow.matched_to)),
+            _raw(VariantRow.architecture_args),
+            _raw(VariantRow.definition),
+            _raw(VariantRow.hash, "variant"),
+            *map(_raw, (RecordRow.stage, RecordRow.seed)),
+            _raw(RecordRow.work_key, "key"),
+            *map(_raw, (RecordRow.status, RecordRow.error, RecordRow.started, RecordRow.finished)),
+            *map(_raw, (RecordRow.data, RecordRow.preset, RecordRow.synthetic, RecordRow.settings)),
+            *map(_raw, (MachineRow.hostname, MachineRow.cpu, MachineRow.cores, MachineRow.gpu, MachineRow.torch)),
+            _raw(MachineRow.hash, "machine"),
+            _raw(CodeRow.drbench),
+            _raw(CodeRow.commit_hash, "commit"),
+            _raw(CodeRow.dirty),
         )
-        .join(RunRow, RunRow.id == RecordRow.run_id)
-        .join(SuiteRow, SuiteRow.id == RunRow.suite_id)
-        .join(MachineRow, MachineRow.id == RunRow.machine_id)
-        .join(CodeRow, CodeRow.id == RunRow.code_id)
-        .join(VariantRow, VariantRow.id == RecordRow.variant_id)
+        .select_from(RecordRow)
+        .outerjoin(RunRow, RunRow.id == RecordRow.run_id)
+        .outerjoin(SuiteRow, SuiteRow.id == RunRow.suite_id)
+        .outerjoin(MachineRow, MachineRow.id == RunRow.machine_id)
+        .outerjoin(CodeRow, CodeRow.id == RunRow.code_id)
+        .outerjoin(VariantRow, VariantRow.id == RecordRow.variant_id)
         .order_by(RecordRow.id)
     )
 
 
 def report_measurements() -> Query:
-    """One row a measurement: the figure, by record."""
+    """One row a measurement: the figure, by record; what its context says is taken out of it by `table`."""
+    m = MeasurementRow
     return select(
-        MeasurementRow.record_id.label("record"),
-        MeasurementRow.name,
-        MeasurementRow.part,
-        MeasurementRow.value,
-        MeasurementRow.unit,
-        MeasurementRow.direction,
-        MeasurementRow.batch_size,
-        MeasurementRow.threads,
-        MeasurementRow.dtype,
-        MeasurementRow.device,
-        MeasurementRow.sample_count,
-        MeasurementRow.spread_low,
-        MeasurementRow.spread_high,
-        MeasurementRow.p90,
-        MeasurementRow.p99,
-        MeasurementRow.context[("interval", 0)].as_float().label("interval_low"),
-        MeasurementRow.context[("interval", 1)].as_float().label("interval_high"),
-        MeasurementRow.context["channels_last"].as_boolean().label("channels_last"),
-    ).order_by(MeasurementRow.record_id, MeasurementRow.position)
+        _raw(m.record_id, "record"),
+        _raw(m.position),
+        *map(_raw, (m.name, m.part, m.value, m.unit, m.direction, m.batch_size, m.threads, m.dtype, m.device)),
+        *map(_raw, (m.sample_count, m.spread_low, m.spread_high, m.p90, m.p99)),
+        _raw(m.context),
+    ).order_by(m.record_id, m.position)

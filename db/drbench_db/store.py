@@ -5,26 +5,30 @@
         store.add(run.id, record)
         store.end_run(run.id, "done")
 
-A Store opened to be read never writes, neither to the file nor beside it.
+A Store opened to be read never writes, neither to the file nor beside it. What is damaged in a database is left out of
+what is read and noted in `Store.damages`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, CursorResult, delete, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, delete, insert, select, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
-from drbench_db import adding, exchange, location, migrate, query, read, rows, schema
+from drbench_db import adding, exchange, location, migrate, objects, query, read, rows, schema, table
 from drbench_db.failures import translated
 from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, VariantRow
+from drbench_db.validate import DamagedError, Damages, fetch
+
+T = TypeVar("T")
 
 
 class Store:
@@ -36,6 +40,8 @@ class Store:
         self.writable = opened.write
         self.backup = backup
         """The copy that was made before a migration, if there was one."""
+        self.damages = Damages(where.shown)
+        """The records and runs that were left out of what was read so far, because they are damaged."""
         self._unchanging = where.path if opened.immutable else None
         self._signature = self._stat()
 
@@ -55,6 +61,7 @@ class Store:
         with translated(where.shown):
             opened = location.connect(where, write=write)
             try:
+                objects.check(opened.engine, where, write=write)
                 if write and (where.path or upgrade):
                     backup = migrate.upgrade(opened.engine, where)
                     location.set_journal(opened, where)
@@ -66,6 +73,7 @@ class Store:
                 if older:
                     opened.engine.dispose()
                     opened = location.copy_of(where)
+                    objects.drop_foreign(opened.engine)
                     migrate.upgrade(opened.engine, location.Location(where.shown))
                 return cls(opened, where)
             except BaseException:
@@ -139,21 +147,31 @@ class Store:
                 raise InputError(f"database {self.name} has no run {run_id!r}; begin_run comes first")
             return [adding.add(connection, run_id, record) for record in records]
 
-    def merge(self, run_id: str, other: Store) -> exchange.Merged:
+    def merge(self, run_id: str, other: Store, *, strict: bool = True) -> exchange.Merged:
         """Take a run of another database in, in one commit: what is missing is added, what is here stays as it is.
 
-        InputError where both have the run and differ in what they have in common: nothing is changed.
+        InputError where both have the run and differ in what they have in common: nothing is changed. DamagedError for
+        a run that is damaged, here or there; unless `strict`, its damaged records there are left out.
         """
-        with other._reading() as connection:
-            found = exchange.read_run(connection, run_id)
+        found = other._ask(lambda connection: exchange.read_run(connection, run_id, other.damages))
+        if strict:
+            other.damages.refuse(run_id)
         with self._writing() as connection:
             return exchange.write_run(connection, found, self.name)
 
-    def remove_run(self, run_id: str) -> Run:
-        """Remove a run with all its records; machines, code and variants that nothing else needs go with it."""
-        run = self.run(run_id)
+    def remove_run(self, run_id: str) -> str:
+        """Remove a run with all its records, also one that is damaged; machines, code and variants that nothing else
+        needs go with it. Returns the run's id.
+        """
+        wanted = select(RunRow.id).order_by(RunRow.started.desc(), RunRow.id.desc())
+        ids = self._ask(
+            lambda connection: [one for one in connection.execute(wanted).scalars() if isinstance(one, str)]
+        )
+        if not ids:
+            raise NothingError(f"database {self.name} holds no runs")
+        found = pick(ids, run_id)
         with self._writing() as connection:
-            connection.execute(delete(RunRow).where(RunRow.id == run.id))
+            connection.execute(delete(RunRow).where(RunRow.id == found))
             for model, used in (
                 (VariantRow, RecordRow.variant_id),
                 (SuiteRow, RunRow.suite_id),
@@ -161,29 +179,41 @@ class Store:
                 (CodeRow, RunRow.code_id),
             ):
                 connection.execute(delete(model).where(model.id.not_in(select(used))))
-        return run
+        return found
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def runs(self, suite: str | None = None) -> tuple[Run, ...]:
         """All runs, the newest first."""
         wanted = query.runs() if suite is None else query.runs().where(SuiteRow.name == suite)
-        with self._reading() as connection:
-            return tuple(read.run(row) for row in connection.execute(wanted).mappings())
+        return tuple(self._ask(lambda connection: read.runs(connection, wanted, self.damages)))
 
     def run(self, run_id: str = "latest") -> Run:
-        """The newest run ("latest"), or the one whose id is or begins with `run_id`. NothingError, InputError."""
+        """The newest run ("latest"), or the one whose id is or begins with `run_id`.
+
+        NothingError, InputError; DamagedError for one that is damaged.
+        """
         runs = {run.id: run for run in self.runs()}
         if not runs:
+            self._refuse_damaged_runs("")
             raise NothingError(f"database {self.name} holds no runs; `drbench run suite smoke` makes one")
-        return runs[pick(list(runs), run_id)]
+        try:
+            return runs[pick(list(runs), run_id)]
+        except InputError:
+            self._refuse_damaged_runs(run_id)
+            raise
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Run id -> status -> how many records."""
-        wanted = select(RecordRow.run_id, RecordRow.status, func.count()).group_by(RecordRow.run_id, RecordRow.status)
+        rows = self._ask(lambda connection: fetch(connection, query.counts()))
         found: dict[str, dict[str, int]] = {}
-        with self._reading() as connection:
-            for run_id, status, count in connection.execute(wanted):
+        for place, (run_id, status, number, count) in enumerate(
+            zip(*(rows.columns[name] for name in ("run_id", "status", "number", "count")), strict=True)
+        ):
+            if place in rows.faults:
+                _, name, fault = rows.faults[place]
+                self.damages.add(run_id, number, name, fault)
+            else:
                 found.setdefault(run_id, {})[status] = count
         return found
 
@@ -194,28 +224,19 @@ class Store:
         wanted = query.records()
         for column, value in ((RecordRow.run_id, run_id), (RecordRow.stage, stage), (RecordRow.status, status)):
             wanted = wanted if value is None else wanted.where(column == value)
-        with self._reading() as connection:
-            found = connection.execute(wanted).mappings().all()
-            ids = select(wanted.with_only_columns(RecordRow.id).order_by(None).subquery().c.id)
-            hanging = {
-                model: read.by_record(connection.execute(select(model.__table__).where(model.record_id.in_(ids))))
-                for model in query.HANGING
-                if samples or model is not schema.SampleRow
-            }
-        return tuple(
-            read.record(row, {model: parts.get(row["id"], []) for model, parts in hanging.items()}) for row in found
-        )
+        without = () if samples else (schema.SampleRow,)
+        found = self._ask(lambda connection: read.whole(connection, wanted, self.damages, without))
+        return tuple(read.record(one) for one in found)
 
     def done_keys(self, run_id: str) -> set[str]:
         """The keys of the work that is done in a run: what resuming leaves out."""
         wanted = select(RecordRow.work_key).where(RecordRow.run_id == run_id, RecordRow.status == "done")
-        with self._reading() as connection:
-            return set(connection.execute(wanted).scalars())
+        return self._ask(lambda connection: set(connection.execute(wanted).scalars()))
 
     def rows(
         self, *, run: str | None = None, suite: str | None = None, names: Collection[str] | None = None
-    ) -> tuple[tuple[tuple[str, ...], Sequence[Any]], tuple[tuple[str, ...], Sequence[Any]]]:
-        """For reports: (column names, rows) of the records and of their measurements, without samples.
+    ) -> tuple[table.Columns, table.Columns]:
+        """For reports: the records, and their measurements without samples, as columns by name.
 
         Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures.
         """
@@ -229,8 +250,10 @@ class Store:
             records = records.where(SuiteRow.name == suite)
         if names is not None:
             measurements = measurements.where(schema.MeasurementRow.name.in_(names))
-        with self._reading() as connection:
-            return _fetch(connection, records), _fetch(connection, measurements)
+        everything = run is None and suite is None
+        return self._ask(
+            lambda connection: table.read(connection, records, measurements, self.damages, everything=everything)
+        )
 
     # -- within -------------------------------------------------------------------------------------------------------
 
@@ -240,6 +263,16 @@ class Store:
             raise InputError(f"database {self.name} was opened to be read; open it with write=True")
         with translated(self.name), self._engine.begin() as connection:
             yield connection
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        """The answer to a question, in a transaction of its own."""
+        with self._reading() as connection:
+            return question(connection)
+
+    def _refuse_damaged_runs(self, wanted: str) -> None:
+        """DamagedError where a run that is asked for is damaged itself."""
+        if runs := self.damages.runs(wanted):
+            raise DamagedError(f"database {self.name} is damaged: {'; '.join(runs[:3])}")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -254,7 +287,10 @@ class Store:
         """Something that changes with the file, where it is read without a lock."""
         if self._unchanging is None:
             return (0, 0)
-        stat = self._unchanging.stat()
+        try:
+            stat = self._unchanging.stat()
+        except OSError:  # it is no longer there
+            return (-1, -1)
         return (stat.st_mtime_ns, stat.st_size)
 
     def _set_status(self, run_id: str, status: str, finished: str) -> None:
@@ -274,8 +310,3 @@ def pick(ids: Sequence[str], wanted: str) -> str:
     shown = ", ".join((fitting or ids)[:5])
     what = f"several runs begin with {wanted!r}" if fitting else f"no run {wanted!r}; newest"
     raise InputError(f"{what}: {shown}. `drbench runs list` shows all, 'latest' is the newest")
-
-
-def _fetch(connection: Connection, wanted: query.Query) -> tuple[tuple[str, ...], Sequence[Any]]:
-    result = connection.execute(wanted)
-    return tuple(result.keys()), result.all()

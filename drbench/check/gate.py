@@ -33,12 +33,19 @@ def table_of(run: Run) -> CheckTable:
     return validate(document, run.id).check
 
 
-def facts_of(store: Store, run: Run, metrics: Iterable[str] = METRICS) -> dict[str, VariantFacts]:
-    """What a run says about these metrics. NothingError where it has nothing to say at all."""
+def facts_of(
+    store: Store, run: Run, metrics: Iterable[str] = METRICS, *, strict: bool = True
+) -> dict[str, VariantFacts]:
+    """What a run says about these metrics. NothingError where it has nothing to say at all.
+
+    DamagedError, which names the first, where records of the run are damaged; unless `strict`, they are left out.
+    """
     stages = [METRICS[metric] for metric in metrics]
     records = [
         record for stage in stages for record in store.records(run.id, stage=stage, samples=stage == METRICS["memory"])
     ]
+    if strict:
+        store.damages.refuse(run.id)
     if not records:
         raise NothingError(f"run {run.id} has no records of {', '.join(stages)}: there is nothing to compare")
     return gather(run, records)
@@ -63,9 +70,11 @@ def against_file(store: Store, run: Run, path: Path, rules: Rules, only: Sequenc
     return replace(found, notes=(*found.notes, *_advice(found, path)))
 
 
-def against_run(store: Store, run: Run, other: Run, rules: Rules, only: Sequence[str] = ()) -> Checked:
-    """A run beside an earlier one."""
-    before, now = (facts_of(store, one, rules.metrics) for one in (other, run))
+def against_run(
+    store: Store, run: Run, other: Run, rules: Rules, only: Sequence[str] = (), *, strict: bool = True
+) -> Checked:
+    """A run beside an earlier one; `strict` as of `facts_of`."""
+    before, now = (facts_of(store, one, rules.metrics, strict=strict) for one in (other, run))
     return _checked(run, other.id, before, now, rules, only)
 
 

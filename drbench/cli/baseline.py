@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.damaged import warn
 from drbench.cli.output import say
 from drbench.errors import InputError, NothingError
 
@@ -50,6 +51,7 @@ def save(
     with Store.open(db) as store:
         of = store.run(run)
         found = facts_of(store, of, wanted)
+        warn(store)
     kept = {name: facts for name, facts in found.items() if files.chosen(name, only or ()) and facts.known()}
     if not kept:
         failed = "; ".join(f"{name}: {why}" for name, facts in found.items() for why in facts.failed.values())
@@ -145,6 +147,7 @@ def accept(
     with Store.open(db) as store:
         of = store.run(run)
         now = gate.facts_of(store, of, (metric,))
+        warn(store)
     changed, accepted = gate.accept(found, of, now, metric, " ".join(reason.split()), only)
     files.write(changed, baseline)
     for one in accepted:

@@ -8,6 +8,7 @@ import typer
 
 from drbench import passwords
 from drbench.cli import options as o
+from drbench.cli.damaged import reading
 from drbench.cli.import_ import line
 from drbench.cli.output import say
 
@@ -22,11 +23,9 @@ def export(
     db: o.Db = None,
 ) -> None:
     """Write runs (all, or those named) into another database, which `drbench import` takes in elsewhere."""
-    from drbench_db import Store
-
     from drbench.exchange import give
 
-    with Store.open(db) as store:
+    with reading(db) as store:
         for found in give(store, run or [], output):
             say(line(found.run_id, found.status, found.added, found.known))
-    say(f"read it with: drbench import {passwords.of_database(output)}")
+        say(f"read it with: drbench import {passwords.of_database(output)}")

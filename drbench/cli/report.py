@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.damaged import reading
 from drbench.cli.output import screen, write
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
@@ -30,15 +31,16 @@ def report(
     from drbench.report import render
 
     width, color = screen() if output is None else (None, False)
-    text = render(
-        db,
-        format=format_ or SUFFIXES.get(output.suffix if output else "", "terminal"),
-        columns=choices(columns) if columns else None,
-        sort=sort,
-        suite=suite,
-        run=run,
-        latest=latest,
-        width=width,
-        color=color,
-    )
-    write(text, output)
+    with reading(db) as store:
+        text = render(
+            store,
+            format=format_ or SUFFIXES.get(output.suffix if output else "", "terminal"),
+            columns=choices(columns) if columns else None,
+            sort=sort,
+            suite=suite,
+            run=run,
+            latest=latest,
+            width=width,
+            color=color,
+        )
+        write(text, output)

@@ -9,6 +9,7 @@ import typer
 
 from drbench import interrupts
 from drbench.cli import options as o
+from drbench.cli.damaged import warn
 from drbench.cli.output import say
 from drbench.errors import FAILED, InputError, InterruptedRunError, NothingError
 from drbench.records import OPS
@@ -214,6 +215,7 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
 
     with Store.open(db) as store:
         run = store.run(run_id)
+        warn(store)
     document = parse(run.suite_text, run.id)
     if set(document) == {OPS}:
         from drbench.opbench.run import LAYER, resumed

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.damaged import reading
 from drbench.cli.output import say, screen, write
 
 app = typer.Typer(no_args_is_help=True, help="List and remove runs.")
@@ -19,18 +20,16 @@ def list_(
     db: o.Db = None,
 ) -> None:
     """All runs, the newest first."""
-    from drbench_db import Store
-
     from drbench.hold import is_left
     from drbench.report import runs_table
 
     width, color = screen()
     files, form = o.files(db), "json" if as_json else "terminal"
-    with Store.open(db) as store:
+    with reading(db) as store:
         table = runs_table(
             store, suite=suite, format=form, width=width, color=color, left=lambda run: is_left(files / run.id)
         )
-    write(table)
+        write(table)
 
 
 @app.command("rm")
@@ -39,5 +38,4 @@ def remove(run: Annotated[str, typer.Argument(help="A run's id, or the beginning
     from drbench_db import Store
 
     with Store.open(db, write=True) as store:
-        removed = store.remove_run(run)
-    say(f"removed {removed.id}")
+        say(f"removed {store.remove_run(run)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from drbench.cli import options as o
+from drbench.cli.damaged import reading
 from drbench.cli.output import screen, write
 
 
@@ -18,9 +19,7 @@ def show(
     db: o.Db = None,
 ) -> None:
     """Show a run: machine, code, figures, curves, what failed and why."""
-    from drbench_db import Store
-
-    with Store.open(db) as store:
+    with reading(db) as store:
         if suite:
             write(store.run(run).suite_text)
             return

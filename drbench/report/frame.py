@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ def load(
     memory format of a time. Raw samples are in the database (`Store.records`). Rows are in the order in which
     they were measured.
 
+    Damaged records are left out with a warning that names them; of an open Store, see `Store.damages`.
+
     Raises:
         InputError: no database, or none of drbench; no such run.
         NothingError: a run was asked for and there are none.
@@ -46,14 +49,20 @@ def load(
     if isinstance(db, Store):
         return _load(db, run, suite, names)
     with Store.open(db, write=False) as store:
-        return _load(store, run, suite, names)
+        found = _load(store, run, suite, names)
+        warn(store)
+        return found
+
+
+def warn(store: Store) -> None:
+    """A Python warning that names the damaged records that were left out."""
+    if store.damages:
+        warnings.warn("\n".join(store.damages.lines()), stacklevel=3)
 
 
 def _load(store: Store, run: str | None, suite: str | None, names: Collection[str] | None) -> pd.DataFrame:
     found = store.run(run).id if run is not None else None
-    (record_names, record_rows), (measure_names, measure_rows) = store.rows(run=found, suite=suite, names=names)
-    records = _frame(record_names, record_rows)
-    measurements = _frame(measure_names, measure_rows)
+    records, measurements = map(_frame, store.rows(run=found, suite=suite, names=names))
     place = pd.Index(records["record"]).get_indexer(pd.Index(measurements["record"]))
     kept = np.flatnonzero(place >= 0)
     bare = np.setdiff1d(np.arange(len(records)), place)  # records without measurements: they failed
@@ -66,10 +75,9 @@ def _load(store: Store, run: str | None, suite: str | None, names: Collection[st
     return pd.concat([left, right], axis=1)
 
 
-def _frame(names: tuple[str, ...], rows: Sequence[Any]) -> pd.DataFrame:
-    """A frame of the store's rows, with types that do not depend on what happens to be missing."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    return pd.DataFrame({name: _column(name, values) for name, values in zip(names, columns, strict=True)})
+def _frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """A frame of the store's columns, with types that do not depend on what happens to be missing."""
+    return pd.DataFrame({name: _column(name, values) for name, values in columns.items()})
 
 
 def _column(name: str, values: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ from drbench.errors import unknown
 from drbench.report.build import build
 from drbench.report.columns import Column, choose, find, known
 from drbench.report.data import as_csv, as_json
-from drbench.report.frame import load
+from drbench.report.frame import load, warn
 from drbench.report.gather import NAMES
 from drbench.report.markdown import as_markdown
 from drbench.report.model import Report, Row
@@ -85,7 +85,9 @@ def _report(
     if isinstance(results, Store):
         return _of_store(results, suite, run)
     with Store.open(results, write=False) as store:
-        return _of_store(store, suite, run)
+        found = _of_store(store, suite, run)
+        warn(store)
+        return found
 
 
 def _of_store(store: Store, suite: str | None, run: str | None) -> Report:

@@ -119,7 +119,7 @@ def test_of_two_that_have_the_same_the_one_that_ended_says_how(make: Callable[..
     ("change", "says"),
     [
         ("UPDATE measurement SET value = 7", "latency of m=1 differs"),
-        ("UPDATE sample SET float64 = x'0000000000000000'", "latency of m=1 differs"),
+        ("UPDATE sample SET float64 = zeroblob(24)", "latency of m=1 differs"),
         ("UPDATE prediction SET true_class_rank = x'05'", "latency of m=1 differs"),
         ("UPDATE record SET status = 'failed'", "latency of m=1 differs"),
         ("DELETE FROM file", "latency of m=1 differs"),
@@ -153,7 +153,7 @@ def test_a_run_is_another_where_it_ran_elsewhere(make: Callable[..., Store]) -> 
 
 
 def test_a_run_that_cannot_be_kept_leaves_nothing(make: Callable[..., Store], tmp_path: Path) -> None:
-    source, target = make("source", *map(record, range(20)), status="done"), make("target")
+    source, target = make("source", *map(record, range(1, 20)), status="done"), make("target")
     with closing(sqlite3.connect(tmp_path / "target.db")) as connection, connection:
         connection.execute(
             "CREATE TRIGGER late BEFORE INSERT ON record WHEN new.label = 'm=19' BEGIN SELECT RAISE(ABORT, 'late'); END"

@@ -160,7 +160,7 @@ def test_a_reader_reads_it_and_leaves_it_as_it_is(previous: Path) -> None:
         assert store.name == str(previous)
         assert list(store.runs()) == runs
         assert list(store.records()) == records
-        assert len(store.rows()[0][1]) == RECORDS
+        assert len(store.rows()[0]["record"]) == RECORDS
     assert {file.name: file.read_bytes() for file in previous.parent.iterdir()} == before
 
 

@@ -13,19 +13,28 @@ from drbench.records import Code, Machine, Measurement, Record, Run, Variant
 
 RUNS, RECORDS = 5, 20
 VARIANT = Variant("net", "drconv", {"regions": 8})
+TIME = "2026-01-01T12:00:00Z"
 SAMPLES = tuple(0.001 * i for i in range(100))
 
 
 def run(name: str, number: int) -> Run:
     """All processes share some machines, suites and code, which only one of them can be the first to write."""
     machine = Machine(f"box{number}", "Linux", "a CPU", 2, 4, 8 << 30)
-    return Run(f"{name}-{number}", "suite", f"number = {number}", "drbench run", "2026", machine, Code(str(number)))
+    return Run(
+        f"{name}-{number}",
+        "suite",
+        f"number = {number}",
+        "drbench run",
+        "2026-01-01T12:00:00Z",
+        machine,
+        Code(str(number)),
+    )
 
 
 def record(number: int) -> Record:
     latency = Measurement("latency", 1.0, "s", samples=SAMPLES)
     made = Record(
-        f"key{number}", VARIANT, f"hash{number}", "m=8", "latency", "done", "2026", "2026", measurements=(latency,)
+        f"key{number}", VARIANT, f"hash{number}", "m=8", "latency", "done", TIME, TIME, measurements=(latency,)
     )
     return replace(made, seed=number)
 
