@@ -10,7 +10,6 @@ from sqlalchemy import exc
 
 from drbench.errors import DrbenchError, FailedError, InputError
 
-
 _LINES: tuple[tuple[str, type[DrbenchError], str], ...] = (
     ("file is not a database", InputError, "is not an SQLite database; name another file with --db"),
     (
