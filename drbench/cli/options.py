@@ -29,7 +29,7 @@ Operator = Annotated[
 Regions = Annotated[str | None, typer.Option("--regions", help="Region counts to sweep: 8, or 1,2,4,8,16.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Operator argument key=value; may be repeated.")]
 Where = Annotated[list[str] | None, typer.Option("--where", help="Recipe, or glob patterns over module names.")]
-WhereSet = Annotated[list[str] | None, typer.Option("--where-set", help="Recipe argument, as in guide=block.")]
+WhereSet = Annotated[list[str] | None, typer.Option("--where-set", help="Of --where: guide=block, unsuitable=skip.")]
 ModelSet = Annotated[list[str] | None, typer.Option("--model-set", help="Architecture argument key=value.")]
 Init = Annotated[str | None, typer.Option("--init", help="Converted layers: fresh or preserve.")]
 Match = Annotated[list[str] | None, typer.Option("--match", help="Add plain networks of equal cost: madds or params.")]

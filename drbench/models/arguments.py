@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,10 @@ def check(model: object, operator: object, init: object, inplace: object, probe:
         raise InputError("model: got a TorchScript module; expected the module that was scripted: convert it first")
     if not isinstance(model, nn.Module):
         raise InputError(f"model: got {_one(model)}; expected a torch.nn.Module")
+    try:
+        deque(model.named_modules(remove_duplicate=False), maxlen=0)
+    except RecursionError as error:
+        raise InputError("model: got modules that hold one another, or are nested too deeply") from error
     if not isinstance(operator, str) and not callable(operator):
         raise InputError(
             f"operator: got {_one(operator)}; expected a name ({', '.join(OPERATORS)}), 'package.module:callable' or a "

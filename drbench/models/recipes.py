@@ -138,7 +138,7 @@ def recipe_of(patterns: Sequence[str]) -> Recipe | None:
     """The recipe that is named; None if it is glob patterns."""
     named = [pattern for pattern in patterns if pattern in RECIPES]
     if named and len(patterns) > 1:
-        raise InputError(f"where: recipe {named[0]!r} can't be combined with others, got {', '.join(patterns)}")
+        raise InputError(f"where: recipe {named[0]!r} can't be combined with others, got {', '.join(patterns):.200}")
     return RECIPES[named[0]] if named else None
 
 
@@ -254,10 +254,10 @@ def _why_not(pattern: str, other: Mapping[str, nn.Module]) -> str:
     """What is wrong with a pattern that matches no convolution; `other` are the modules that some pattern matches."""
     found = [(name, module) for name, module in other.items() if fnmatchcase(name, pattern)]
     if any(getattr(module, "stands_in", False) for _, module in found):
-        return f"all convolutions that match {pattern!r} are converted already"
+        return f"all convolutions that match {pattern!r:.100} are converted already"
     if found and found[0][0] == pattern:
-        return f"{pattern!r} is a {convs.describe(found[0][1])}, not a convolution"
-    return f"no convolution matches {pattern!r}"
+        return f"{pattern!r:.100} is a {convs.describe(found[0][1])}, not a convolution"
+    return f"no convolution matches {pattern!r:.100}"
 
 
 def _candidates(model: nn.Module, shown: int = 12) -> str:

@@ -103,6 +103,33 @@ def test_models_show_puts_published_figures_beside(drbench) -> None:
     assert "published" not in drbench("models", "show", "shufflenet_v2_x0_5", "--input", 64).out
 
 
+OWN = """
+from torch import nn
+
+def lines(num_classes=4):
+    flat = nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 4, 1), nn.Flatten(), nn.Linear(4, num_classes))
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 6), nn.Conv2d(4, 4, 1), flat)
+"""
+
+
+def test_models_show_skips_on_request_and_says_what(drbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_lines.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    arguments = ("models", "show", "own_lines:lines", "--input", "3,8,8", "--operator", "drconv", "--where", "*")
+    refused = drbench(*arguments)
+    assert refused.code == 2
+    assert "where: got '3.1', a torch.nn.Conv1d, which is no torch.nn.Conv2d" in refused.err
+    assert "--where-set unsuitable=skip" in refused.err
+    shown = drbench(*arguments, "--where-set", "unsuitable=skip")
+    assert shown.code == 0
+    notes = [
+        "2 of 3 replaced layers have one output position, where regions have no effect (1, 2)",
+        "selected layers that are not replaced: 1 ('3.1', a torch.nn.Conv1d, which is no torch.nn.Conv2d)",
+    ]
+    assert [line.removeprefix("note: ") for line in shown.out.splitlines() if line.startswith("note: ")] == notes
+    assert json.loads(drbench(*arguments, "--where-set", "unsuitable=skip", "--json").out)["notes"] == notes
+
+
 def test_models_list(drbench) -> None:
     found = json.loads(drbench("models", "list", "--json").out)
     assert {"shufflenet_v2_x0_5", "mobilenet_v1_0.25", "mobilenetv4_conv_small"} <= set(found["models"])

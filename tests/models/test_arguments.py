@@ -74,3 +74,16 @@ def test_where_is_any_collection_of_patterns(where):
     conversion = convert(network(), where).conversion
     assert [row.name for row in conversion.replacements] == ["stem", "down"]
     assert set(conversion.where) == {"stem", "down"}
+
+
+def test_a_message_is_of_bounded_length():
+    with pytest.raises(InputError, match=r"^where: no convolution matches 'aaa") as raised:
+        convert(network(), "a" * 100_000)
+    assert len(str(raised.value)) < 400
+
+
+def test_modules_that_hold_one_another_are_refused():
+    model = network()
+    model.norm.parent = model
+    with pytest.raises(InputError, match=r"^model: got modules that hold one another"):
+        convert(model, "*")
