@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from drbench import interrupts, timing
 from drbench.errors import InputError
+from drbench.hold import hold
 from drbench.intervals import Interval, ratio_interval, resolution
 from drbench.jobs import now
 from drbench.records import NOISE, Event, Experiment, Record, Run
@@ -76,7 +77,7 @@ def measure(
         on_event(Event("step", NOISE, min(round(passed), round(max_time)), round(max_time)))
         return number < LEAST or passed + passed / number < max_time
 
-    with under_way(store, run) as ending, Workers() as workers:
+    with hold(files / run.id, run.id), under_way(store, run) as ending, Workers() as workers:
         for record in timing.measure(one, workers, limits_of(suite), workdir=files / run.id, go_on=go_on):
             with interrupts.shielded:
                 store.add(run.id, record)

@@ -100,6 +100,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.workers",
     },
     "drbench.noise": {
+        "drbench.hold",
         "drbench.intervals",
         "drbench.jobs",
         "drbench.measure",
@@ -170,6 +171,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.opbench": {
         "torch",
         "drbench_kernels",
+        "drbench.hold",
         "drbench.identity",
         "drbench.measure",
         "drbench.runner",

@@ -270,7 +270,7 @@ def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) ->
 
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
-        outcome = run_ops(wanted, store, command=command, resume=resume, on_event=shown)
+        outcome = run_ops(wanted, store, files=o.files(db), command=command, resume=resume, on_event=shown)
     _conclude(outcome, db)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,11 +16,12 @@ from drbench_kernels.bench.ways import LAYER
 
 from drbench import interrupts
 from drbench.errors import InputError
+from drbench.hold import hold
 from drbench.measure.machine import code, machine
 from drbench.opbench.convert import key, records, variant
 from drbench.opbench.files import suite_text
 from drbench.records import OPS, Event, Run
-from drbench.runner import Outcome, new_run_id, same_place, under_way
+from drbench.runner import Outcome, folder, new_run_id, same_place, under_way
 
 __all__ = ["LAYER", "resumed", "run_ops", "settings"]
 
@@ -58,20 +60,22 @@ def run_ops(
     wanted: Settings,
     store: Store,
     *,
+    files: Path,
     command: str = "",
     resume: Run | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Outcome:
     """Measure, and keep the records of each shape as soon as all of it is known; `resume` goes on with a run.
 
-    A first Ctrl-C ends the run in order ("interrupted"), without the shape that was being measured.
+    Ctrl-C ends the run in order ("interrupted"), without the shape that was being measured. `files` gets a
+    folder for the run, in which it is held.
     """
     if resume is not None:
         same_place(resume)
     table = wanted.as_json()
     run = resume or _new(table, command)
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    with under_way(store, run, again=resume is not None) as ending:
+    with hold(folder(files, run), run.id), under_way(store, run, again=resume is not None) as ending:
         skip = store.done_keys(run.id)
         bench = Bench(wanted)
         session = bench.session(command, facts.machine(torch.device(wanted.device)))

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -159,6 +162,25 @@ def test_nothing_is_left(made) -> None:
         ["git", "worktree", "list"], cwd=folder / "repo", capture_output=True, text=True, check=True
     )
     assert len(listed.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux does it")
+def test_a_side_and_its_residents_die_with_the_conductor_whatever_they_do(tmp_path: Path) -> None:
+    code = (
+        "import time; from pathlib import Path; from drbench.against.conductor import Place, Side\n"
+        "side = Side(Place('a side', Path.cwd())); side.ready()\n"
+        "print(side.process.pid, side.fork().pid, flush=True); time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # as busy as can be: they look at no socket
+        process.kill()
+    end = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(map(psutil.pid_exists, pids))
 
 
 def test_a_suite_that_the_commit_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

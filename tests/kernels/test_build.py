@@ -281,3 +281,15 @@ def test_a_killed_build_then_four_at_once(tmp_path: Path, how: str) -> None:
     for pipe in (owner.stdout, owner.stderr):
         assert pipe is not None
         pipe.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_compilers_and_what_they_start_end_with_the_owner(tmp_path: Path, number: signal.Signals) -> None:
+    note = tmp_path / "pids"
+    slow = script(tmp_path / "slow", f'sleep 600 &\necho $$ $! >> "{note}"\nwait')
+    owner = start(ENSURE, tmp_path / "cache", CXX=slow)
+    wait_for(lambda: note.exists() and len(note.read_text().split()) >= 4)
+    owner.send_signal(number)
+    owner.communicate(timeout=60)
+    pids = [int(word) for word in note.read_text().split()]
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

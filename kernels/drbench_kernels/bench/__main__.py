@@ -112,6 +112,19 @@ def _list() -> int:
     return 0
 
 
+def _interrupt(number: int, frame: object) -> None:
+    """The first Ctrl-C, SIGTERM or SIGHUP ends it in order, a second one at once."""
+    for handled in SIGNALS:
+        signal.signal(handled, lambda *_: os._exit(130))
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's "please end" is a Ctrl-C
+    SIGNALS = [
+        getattr(signal, name)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP")
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN
+    ]
+    for each in SIGNALS:
+        signal.signal(each, _interrupt)
     sys.exit(main())
