@@ -63,10 +63,19 @@ class Architecture:
         **architecture_args: Any,
     ) -> nn.Module:
         """The plain network. None is as published; InputError names an argument that is wrong."""
-        if num_classes < 1:
-            raise InputError(f"num_classes: got {num_classes!r}, allowed is 1 or more")
-        if width is not None and not 0 < width < 100:
-            raise InputError(f"width: got {width!r}, allowed is a multiplier above 0 and below 100")
+        counts = {
+            "num_classes": num_classes,
+            "divisor": divisor,
+            "stem_stride": stem_stride,
+            "in_channels": in_channels,
+        }
+        for name, value in counts.items():
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise InputError(f"{name}: got {value!r:.80}; expected a whole number from 1 on")
+        if width is not None and (
+            isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 100
+        ):
+            raise InputError(f"width: got {width!r:.80}; expected a multiplier above 0 and below 100")
         try:
             model = self.make(
                 num_classes=num_classes,
@@ -74,9 +83,11 @@ class Architecture:
                 divisor=self.divisor if divisor is None else divisor,
                 **architecture_args,
             )
-        except TypeError as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever torchvision and timm raise for an argument
             raise InputError(
-                f"architecture_args {dict(architecture_args)!r} of {self.name}: {one_line(error)}"
+                f"architecture_args {dict(architecture_args)!r:.200} of {self.name}: {one_line(error)}"
             ) from error
         if stem_stride is not None:
             stem.set_stride(model, self.strided, stem_stride)

@@ -22,6 +22,9 @@ from drbench.records import PLAIN, Variant
 from drbench.trial import image_shape
 from drbench.variant_table import of_arguments
 
+_OF_THEIR_OWN = ("num_classes", "width", "stem_stride")
+"""Arguments of a network that a Variant has fields for."""
+
 
 def create_model(
     name: str,
@@ -101,6 +104,8 @@ def build(
     what two variants of one architecture have in common starts equal; the global generator is left alone.
     `weights` are loaded into the plain network before it is converted.
     """
+    if not isinstance(variant, Variant):
+        raise InputError(f"variant: got a {type(variant).__name__}; expected a records.Variant")
     place = None if device is None else device_of(device)
     with _seeded(seed):
         model = plain(variant)
@@ -129,6 +134,10 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
     architecture = names.resolve("model", variant.architecture, ARCHITECTURES)
     channels = variant.input_shape[0]
     if isinstance(architecture, Architecture):
+        for key in (*_OF_THEIR_OWN, "in_channels", "divisor"):
+            if key in variant.architecture_args:
+                how = "is an argument of its own" if key in _OF_THEIR_OWN else "follows from the other arguments"
+                raise InputError(f"architecture_args: {key!r} of {variant.architecture} {how}: leave it out")
         if divisor is None and variant.match is not None:
             divisor = architecture.fine_divisor
         return architecture.build(

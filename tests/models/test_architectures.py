@@ -94,6 +94,12 @@ def test_images_need_not_be_rgb(name):
     [
         ({"stem_stride": 3}, r"^stem_stride: got 3, allowed for this architecture are 1, 2"),
         ({"num_classes": 0}, r"^num_classes: got 0"),
+        ({"num_classes": "10"}, r"^num_classes: got '10'; expected a whole number"),
+        ({"in_channels": True}, r"^in_channels: got True"),
+        ({"divisor": 1.5}, r"^divisor: got 1.5"),
+        ({"stem_stride": "2"}, r"^stem_stride: got '2'"),
+        ({"width": "1"}, r"^width: got '1'; expected a multiplier"),
+        ({"width": float("nan")}, r"^width: got nan"),
         ({"width": -1.0}, r"^width: got -1"),
         ({"dropuot": 0.1}, r"^architecture_args .*dropuot"),
     ],

@@ -251,7 +251,7 @@ WRONG_TYPES = {
     "init": ("keep", 3, True),
     "weights": (3, b"w.pt", ["w.pt"], "nowhere.pt", "", "a\0b"),
     "seed": ("0", -1, 1.5, 2**64, True),
-    "architecture_args": (3, "a", {3: 1}, {"colour": 1}),
+    "architecture_args": (3, "a", {3: 1}, {"colour": 1}, {"num_classes": 3}, {"divisor": 1}),
 }
 
 
@@ -265,6 +265,13 @@ def test_wrong_types_are_one_line_that_names_the_argument(name):
         assert {"name": "architecture"}.get(name, name) in message, (value, message)
         assert message.isprintable()
         assert len(message) < 500
+
+
+def test_what_torchvision_refuses_is_one_line():
+    with pytest.raises(InputError, match=r"^architecture_args {'dropout': 5} of .*: ValueError: dropout"):
+        create_model("mobilenet_v2_0.35", architecture_args={"dropout": 5})
+    with pytest.raises(InputError, match=r"^variant: got a str; expected a records.Variant"):
+        build("mobilenet_v2_0.35")
 
 
 @pytest.mark.parametrize("device", ["gpu", 3.5, "cuda:99", "meta:x"])
