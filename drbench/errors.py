@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from drbench.text import quoted
+
 DONE, REGRESSION, USAGE, NOTHING, FAILED, UNRESOLVED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
 
@@ -55,4 +57,4 @@ def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     near = get_close_matches(str(name), names, n=1, cutoff=0.6)
     guess = f"did you mean {near[0]!r}? " if near else ""
     tail = f". {hint}" if hint else ""
-    return InputError(f"unknown {kind} {str(name)!r}: {guess}Known: {', '.join(names) or 'none'}{tail}")
+    return InputError(f"unknown {kind} {quoted(name)}: {guess}Known: {', '.join(names) or 'none'}{tail}")

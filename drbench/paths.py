@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from drbench.errors import InputError
+from drbench.text import quoted
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -19,8 +20,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-SHOWN = 200
-"""Characters of a path that a message shows."""
 
 
 def expanded(given: str | os.PathLike[str], name: str) -> Path:
@@ -79,6 +78,4 @@ def check_regular(found: os.stat_result, path: Path, name: str) -> None:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path in quotes, as a message shows it: control characters escaped, a long one shortened."""
-    text = os.fspath(path)
-    cut = f"... ({len(text) - SHOWN} more characters)" if len(text) > SHOWN else ""
-    return repr(text[:SHOWN]) + cut
+    return quoted(os.fspath(path))

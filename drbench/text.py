@@ -62,6 +62,16 @@ def printable(text: object, limit: int = LINE) -> str:
     return shown if len(whole) <= limit else f"{shown}... ({len(whole) - limit} more characters)"
 
 
+def quoted(text: object, limit: int = 200) -> str:
+    """A name in quotes, as a message shows it: control characters escaped, a long one shortened.
+
+    >>> quoted("a" * 12, limit=4)
+    "'aaaa'... (8 more characters)"
+    """
+    whole = str(text)
+    return repr(whole[:limit]) + (f"... ({len(whole) - limit} more characters)" if len(whole) > limit else "")
+
+
 def safe(text: str, start_of_line: bool = True, allowed: re.Pattern[str] = COLORS) -> str:
     """A text without control characters except line breaks, tabs and those allowed, without commands to a CI's runner.
 
