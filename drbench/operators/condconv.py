@@ -100,9 +100,9 @@ class CondConv2d(ConvLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N,C,H,W) -> (N,O,H',W'), or without N."""
-        if (traced := self.in_graph(input)) is not None:
-            return traced  # type: ignore[return-value]
-        if isinstance(input, Tensor) and input.dim() == 3:
+        if not isinstance(input, Tensor):
+            return self.other_input(input)
+        if input.dim() == 3:
             return self.forward(input.unsqueeze(0)).squeeze(0)
         self.check_input(input, self.conv.weight.dtype, mixed=False)
         if not tracing() and not input.shape[0]:  # timm's has a group for every sample

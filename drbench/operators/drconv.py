@@ -9,7 +9,7 @@ position is convolved with the filter of its region.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from drbench_kernels import expert_layer
@@ -137,17 +137,18 @@ class DRConv2d(ConvLayer):
         `guide`: logits (N,m,h,w), or integer regions (N,h,w), in place of the layer's own; resized (nearest) to H'xW'.
         Under autocast the guide stays in float32.
         """
-        if (traced := self.in_graph(input, guide)) is not None:
-            return traced  # type: ignore[return-value]
-        if isinstance(input, Tensor) and input.dim() == 3:
+        if not isinstance(input, Tensor):
+            return self.other_input(input, guide)
+        if input.dim() == 3:
             return self.forward(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
-        self.check_input(input, self.generator.dtype, mixed=True)
-        if guide is None and self._in_one_go(input):
-            return self._infer(input)
+        generator = self.generator
+        self.check_input(input, generator.dtype, mixed=True)
+        if guide is None and self._in_one_go(generator, input):
+            return self._infer(generator, input)
         chosen = self.guide_for(input, guide)
-        made = self.generator(input)
+        made = generator(input)
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        output: Tensor = self.generator.convolve(
+        output: Tensor = generator.convolve(
             self.geometry.pad(input),
             made,
             chosen,
@@ -159,38 +160,40 @@ class DRConv2d(ConvLayer):
         )
         return output
 
-    def _in_one_go(self, input: Tensor) -> bool:
+    def _in_one_go(self, generator: nn.Module, input: Tensor) -> TypeGuard[ExpertGenerator]:
         """Whether one op may do it all: nothing is narrowed or watched in between, nothing padded before.
 
         While it learns, the steps are faster; a trace is to be the same with and without gradients.
         """
-        generator, guide = self.generator, self.guide
-        learns = torch.is_grad_enabled() and not tracing()
-        if learns or guide is None or not plain(guide, GuideConv2d) or not plain(generator, ExpertGenerator):
+        if torch.is_grad_enabled() and not tracing():
             return False
-        if not plain(generator.routing, nn.Linear):
+        guide = self.guide
+        if guide is None or not plain(guide, GuideConv2d) or not isinstance(generator, ExpertGenerator):
+            return False
+        if not plain(generator, ExpertGenerator) or not plain(generator.routing, nn.Linear):
             return False
         device = input.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         narrowed = autocast or input.dtype != generator.bank.dtype
         return not narrowed and self.geometry.native and guide.geometry.native
 
-    def _infer(self, input: Tensor) -> Tensor:
-        assert self.guide is not None
-        assert isinstance(self.generator, ExpertGenerator)
-        self.geometry.output_size(*input.shape[-2:])  # refuses an input that is smaller than the kernel
+    def _infer(self, generator: ExpertGenerator, input: Tensor) -> Tensor:
+        guide, geometry = self.guide, self.geometry
+        assert guide is not None
+        geometry.output_size(*input.shape[-2:])  # refuses an input that is smaller than the kernel
+        routing = generator.routing
         return expert_layer(
             input,
-            self.generator.bank.view(self.generator.experts, *self.generator.filter_shape),
-            self.generator.routing.weight,
-            self.generator.routing.bias,
-            self.guide.weight,
+            generator.bank.view(generator.experts, *generator.filter_shape),
+            routing.weight,
+            routing.bias,
+            guide.weight,
             self.bias,
-            self.geometry.stride,
-            self.geometry.conv_padding,
-            self.geometry.dilation,
+            geometry.stride,
+            geometry.conv_padding,
+            geometry.dilation,
             self.groups,
-            self.guide.geometry.conv_padding,
+            guide.geometry.conv_padding,
         )
 
     def guide_for(self, input: Tensor, guide: Tensor | None = None) -> Tensor:
@@ -208,7 +211,9 @@ class DRConv2d(ConvLayer):
     @torch.no_grad()
     def regions_of(self, input: Tensor, guide: Tensor | None = None) -> Tensor:
         """Which region each output position belongs to: (N,H',W') integers, for pictures and statistics."""
-        if isinstance(input, Tensor) and input.dim() == 3:
+        if not isinstance(input, Tensor):
+            self.refuse(f"a {type(input).__name__}")
+        if input.dim() == 3:
             return self.regions_of(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
         self.check_input(input, self.generator.dtype, mixed=True)
         chosen = self.guide_for(input, guide)

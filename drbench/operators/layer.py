@@ -77,20 +77,22 @@ class ConvLayer(nn.Module):
             )
         return super().__getattr__(name)
 
-    def in_graph(self, *inputs: Any) -> fx.Proxy | None:
-        """While torch.fx traces: one node that calls this layer, as for torch's own layers. Else None."""
+    def other_input(self, *inputs: Any) -> Any:
+        """What is done where the input is no tensor.
+
+        While torch.fx traces it is a proxy, and one node that calls this layer goes into the graph, as for torch's own
+        layers. Anything else is refused.
+        """
         if not isinstance(inputs[0], fx.Proxy):
-            return None
+            self.refuse(f"a {type(inputs[0]).__name__}")
         tracer = inputs[0].tracer
         path = tracer.path_of_module(self)  # type: ignore[attr-defined]  # every tracer of modules has it
         return tracer.create_proxy("call_module", path or "itself", inputs, {})
 
-    def check_input(self, input: Any, own: torch.dtype, mixed: bool) -> None:
+    def check_input(self, input: Tensor, own: torch.dtype, mixed: bool) -> None:
         """Refuse what nn.Conv2d refuses. `mixed`: float32 and narrower types may meet."""
-        if not isinstance(input, Tensor):
-            refuse_input(self, f"a {type(input).__name__}")
         if input.dim() != 4 or (not tracing() and input.shape[1] != self.in_channels):
-            refuse_input(self, f"shape {tuple(input.shape)}")
+            self.refuse(f"shape {tuple(input.shape)}")
         given = input.dtype
         if given == own:
             return
@@ -99,6 +101,11 @@ class ConvLayer(nn.Module):
         if not mixed or torch.float64 in (own, given) or not input.is_floating_point():
             got, wanted = (str(dtype).removeprefix("torch.") for dtype in (given, own))
             raise InputError(f"input: got {got}; expected the layer's {wanted}. Convert one of them with .to()")
+
+    def refuse(self, got: str) -> NoReturn:
+        """The error for an input that is no batch of images, and no image, of the layer's channels."""
+        c = self.in_channels
+        raise InputError(f"input: got {got}, allowed are tensors (N, {c}, H, W) and ({c}, H, W)")
 
     def check_conv(self, conv: Any) -> None:
         """InputError unless this layer's filters and bias have the shapes of `conv`'s."""
@@ -120,12 +127,6 @@ class ConvLayer(nn.Module):
     def own_arguments(self) -> dict[str, Any]:
         """The arguments that nn.Conv2d does not have."""
         return {}
-
-
-def refuse_input(layer: ConvLayer, got: str) -> NoReturn:
-    """The error for an input that is no batch of images, and no image, of the layer's channels."""
-    c = layer.in_channels
-    raise InputError(f"input: got {got}, allowed are tensors (N, {c}, H, W) and ({c}, H, W)")
 
 
 def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
