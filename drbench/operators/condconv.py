@@ -11,10 +11,11 @@ import math
 from typing import Any
 
 import torch
+from drbench_kernels import expert_region_conv2d
 from torch import Tensor, nn
 
 from drbench.operators.generators import spread
-from drbench.operators.geometry import Pair, tracing, whole
+from drbench.operators.geometry import Pair, pad, tracing, whole
 from drbench.operators.layer import ConvLayer, check_elements
 
 
@@ -100,16 +101,38 @@ class CondConv2d(ConvLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N,C,H,W) -> (N,O,H',W'), or without N."""
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            one = len(input.shape) == 3
+            y = self._convolve(input.unsqueeze(0) if one else input)
+            return y.squeeze(0) if one else y
         if not isinstance(input, Tensor):
-            return self.other_input(input)
+            made: Tensor = self.other_input(input)
+            return made
+        return self._run(input)
+
+    def _run(self, input: Tensor) -> Tensor:
         if input.dim() == 3:
             return self.forward(input.unsqueeze(0)).squeeze(0)
         self.check_input(input, self.conv.weight.dtype, mixed=False)
-        if not tracing() and not input.shape[0]:  # timm's has a group for every sample
+        if tracing():
+            return self._traced(input)
+        if not input.shape[0]:  # timm's has a group for every sample
             return self.forward(torch.cat((input, input.new_zeros(1, *input.shape[1:]))))[:0]
+        return self._convolve(input)
+
+    def _convolve(self, input: Tensor) -> Tensor:
         coefficients = torch.sigmoid(self.routing(input.mean((2, 3))))
-        output: Tensor = self.conv(self.geometry.pad(input), coefficients)
-        return output
+        return self.conv(pad(input, self.own_pads, self.padding_mode), coefficients)  # type: ignore[no-any-return]
+
+    def _traced(self, input: Tensor) -> Tensor:
+        """A trace holds the number of groups, which in timm's is the batch's: one region has none."""
+        coefficients = torch.sigmoid(self.routing(input.mean((2, 3))))
+        experts = self.conv.weight.view(self.experts, *self.filter_shape)
+        everywhere = torch.zeros(1, 1, 1, dtype=torch.long, device=input.device).expand(self.output_shape(input))
+        padded = self.geometry.pad(input)
+        windows = self.stride, self.own_padding, self.dilation, self.groups
+        y = expert_region_conv2d(padded, experts, coefficients.unsqueeze(1), everywhere, None, *windows)
+        return y if self.bias is None else y + (coefficients @ self.bias)[:, :, None, None]
 
     def own_arguments(self) -> dict[str, Any]:
         """The arguments that nn.Conv2d does not have."""

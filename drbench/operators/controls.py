@@ -68,7 +68,15 @@ class FixedGridConv2d(DRConv2d):
         """The grid (N,H',W') for an input (N,C,H,W)."""
         if guide is not None:
             raise InputError("guide: regions of a fixed grid take none")
-        height, width = self.geometry.output_size(*input.shape[-2:])
+        return self.grid(input, *self.geometry.output_size(*input.shape[-2:]))
+
+    def chosen(self, input: Tensor, guide: Tensor | None) -> Tensor:
+        """`guide_for`, for TorchScript."""
+        shape = self.output_shape(input)
+        return self.grid(input, shape[1], shape[2])
+
+    def grid(self, input: Tensor, height: int, width: int) -> Tensor:
+        """The regions (N,height,width)."""
         rows = torch.arange(height, device=input.device) * self.rows // height
         columns = torch.arange(width, device=input.device) * self.columns // width
         return (rows[:, None] * self.columns + columns).expand(input.shape[0], -1, -1)
@@ -90,3 +98,8 @@ class RandomGuideConv2d(DRConv2d):
         """The regions (N,H',W') of an input (N,C,H,W)."""
         chosen = super().guide_for(input, guide)
         return chosen.argmax(1) if chosen.is_floating_point() else chosen
+
+    def chosen(self, input: Tensor, guide: Tensor | None) -> Tensor:
+        """`guide_for`, for TorchScript."""
+        given = self.given(input, guide)
+        return given.argmax(1) if given.is_floating_point() else given

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from drbench.errors import InputError
 from drbench.operators.generators import GENERATORS, INITIALISATIONS, ExpertGenerator
-from drbench.operators.geometry import Pair, choice, pair, tracing, whole
+from drbench.operators.geometry import Pair, choice, pad, pair, tracing, whole
 from drbench.operators.guide import GuideConv2d, fit
 from drbench.operators.layer import ConvLayer, check_elements, flag, plain
 
@@ -137,8 +137,50 @@ class DRConv2d(ConvLayer):
         `guide`: logits (N,m,h,w), or integer regions (N,h,w), in place of the layer's own; resized (nearest) to H'xW'.
         Under autocast the guide stays in float32.
         """
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._scripted(input, guide)
         if not isinstance(input, Tensor):
-            return self.other_input(input, guide)
+            made: Tensor = self.other_input(input, guide)
+            return made
+        if guide is not None and not isinstance(guide, Tensor):
+            raise InputError(f"guide: got a {type(guide).__name__}, allowed are tensors and None")
+        return self._run(input, guide)
+
+    def _scripted(self, input: Tensor, guide: Tensor | None) -> Tensor:
+        """`forward` for TorchScript: checks nothing, and autocast narrows the guide.
+
+        A guide that is handed in has the output's size.
+        """
+        one = len(input.shape) == 3
+        x = input.unsqueeze(0) if one else input
+        if guide is not None and one:
+            guide = guide.unsqueeze(0)
+        bias = self.bias
+        y = self.generator.convolve(
+            pad(x, self.own_pads, self.padding_mode),
+            self.generator(x),
+            self.chosen(x, guide),
+            None if bias is None else bias.to(x.dtype),
+            self.stride,
+            self.own_padding,
+            self.dilation,
+            self.groups,
+        )
+        return y.squeeze(0) if one else y
+
+    def chosen(self, input: Tensor, guide: Tensor | None) -> Tensor:
+        """`guide_for`, for TorchScript."""
+        return self.given(input, guide)
+
+    def given(self, input: Tensor, guide: Tensor | None) -> Tensor:
+        """The guide that was handed in, the layer's own, or region 0 everywhere."""
+        if guide is not None:
+            return guide
+        if self.guide is not None:
+            return self.guide(input)  # type: ignore[no-any-return]
+        return torch.zeros(1, 1, 1, dtype=torch.long, device=input.device).expand(self.output_shape(input))
+
+    def _run(self, input: Tensor, guide: Tensor | None) -> Tensor:
         if input.dim() == 3:
             return self.forward(input.unsqueeze(0), None if guide is None else guide.unsqueeze(0)).squeeze(0)
         generator = self.generator
@@ -148,17 +190,16 @@ class DRConv2d(ConvLayer):
         chosen = self.guide_for(input, guide)
         made = generator(input)
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        output: Tensor = generator.convolve(
+        return generator.convolve(
             self.geometry.pad(input),
             made,
             chosen,
             bias,
-            stride=self.geometry.stride,
-            padding=self.geometry.conv_padding,
-            dilation=self.geometry.dilation,
-            groups=self.groups,
+            self.stride,
+            self.own_padding,
+            self.dilation,
+            self.groups,
         )
-        return output
 
     def _in_one_go(self, generator: nn.Module, input: Tensor) -> TypeGuard[ExpertGenerator]:
         """Whether one op may do it all: nothing is narrowed or watched in between, nothing padded before.

@@ -18,7 +18,7 @@ from drbench_kernels import expert_region_conv2d, region_conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from drbench.operators.guide import full_precision
+from drbench.operators.guide import full_precision, widen
 from drbench.operators.layer import check_elements, plain
 
 INITIALISATIONS = ("conv", "released")
@@ -41,6 +41,7 @@ class ExpertGenerator(nn.Module):
     """
 
     name = "experts"
+    __jit_unused_properties__ = ("dtype",)
     filters_are_made_from = ("bank",)
 
     def __init__(
@@ -91,24 +92,45 @@ class ExpertGenerator(nn.Module):
 
         They start near 1/K: in bfloat16 the differences between regions, and with them the guide's gradient, drown.
         """
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._coefficients(self.routing(self._pooled(input).to(self.bank.dtype)))
         with full_precision(input.device.type):
-            wide = torch.promote_types(self.dtype, torch.float32)
-            logits = self._route(input.mean((2, 3), dtype=wide), wide)
-            made = torch.sigmoid(logits) * (2.0 / self.experts)
-            return made.view(input.shape[0], self.regions, self.experts)
+            return self._coefficients(self._route(self._pooled(input)))
 
-    def _route(self, pooled: Tensor, wide: torch.dtype) -> Tensor:
-        """What the routing says, in `wide`: by itself, unless it is a narrow layer that nobody watches or replaced."""
+    def _pooled(self, input: Tensor) -> Tensor:
+        return input.mean((2, 3), dtype=torch.float64 if self.bank.dtype == torch.float64 else torch.float32)
+
+    def _route(self, pooled: Tensor) -> Tensor:
+        """What the routing says: by itself, unless it is a narrow layer that nobody watches or replaced."""
         routing = self.routing
-        if self.dtype == wide or not plain(routing, nn.Linear):
+        if self.dtype == pooled.dtype or not plain(routing, nn.Linear):
             logits: Tensor = routing(pooled.to(self.dtype))
-            return logits.to(wide)
-        return F.linear(pooled, routing.weight.to(wide), None if routing.bias is None else routing.bias.to(wide))
+            return logits
+        bias = None if routing.bias is None else routing.bias.to(pooled.dtype)
+        return F.linear(pooled, routing.weight.to(pooled.dtype), bias)
 
-    def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
+    def _coefficients(self, logits: Tensor) -> Tensor:
+        made = torch.sigmoid(widen(logits, self.bank)) * (2.0 / self.experts)
+        return made.view(logits.shape[0], self.regions, self.experts)
+
+    def convolve(
+        self,
+        input: Tensor,
+        made: Tensor,
+        guide: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Tensor:
         """The region convolution with what `forward` made."""
-        experts = self.bank.to(input.dtype).view(self.experts, *self.filter_shape)
-        return expert_region_conv2d(input, experts, made, guide, bias, **windows)
+        experts = self.bank.to(input.dtype).view((self.experts,) + self.filter_shape)  # noqa: RUF005  # TorchScript
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return torch.ops.drbench.expert_region_conv2d(  # type: ignore[no-any-return]
+                input, experts, made, guide, bias, stride, padding, dilation, groups
+            )
+        return expert_region_conv2d(input, experts, made, guide, bias, stride, padding, dilation, groups)
 
     def cost(self) -> dict[str, int]:
         """Multiply-adds per sample."""
@@ -122,6 +144,7 @@ class GroupedGenerator(nn.Module):
     """
 
     name = "grouped"
+    __jit_unused_properties__ = ("dtype",)
     filters_are_made_from = ("basis.weight", "offset")
 
     def __init__(
@@ -167,12 +190,27 @@ class GroupedGenerator(nn.Module):
         """Filters (N,m,O,C/groups,kh,kw) for an input (N,C,H,W)."""
         pooled = F.adaptive_avg_pool2d(input, self.filter_shape[2:])
         made: Tensor = self.basis(torch.sigmoid(self.routing(pooled)))
-        made = made.reshape(input.shape[0], self.regions, *self.filter_shape)
-        return made + self.offset.view(self.regions, *self.filter_shape)
+        shape = (self.regions,) + self.filter_shape  # noqa: RUF005  # TorchScript
+        return made.reshape((input.shape[0],) + shape) + self.offset.view(shape)  # noqa: RUF005
 
-    def convolve(self, input: Tensor, made: Tensor, guide: Tensor, bias: Tensor | None, **windows: Any) -> Tensor:
+    def convolve(
+        self,
+        input: Tensor,
+        made: Tensor,
+        guide: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Tensor:
         """The region convolution with what `forward` made."""
-        return region_conv2d(input, made.to(input.dtype), guide, bias, **windows)
+        filters = made.to(input.dtype)
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return torch.ops.drbench.region_conv2d(  # type: ignore[no-any-return]
+                input, filters, guide, bias, stride, padding, dilation, groups
+            )
+        return region_conv2d(input, filters, guide, bias, stride, padding, dilation, groups)
 
     def cost(self) -> dict[str, int]:
         """Multiply-adds per sample."""

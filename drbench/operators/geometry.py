@@ -74,6 +74,11 @@ class Geometry:
         return rows // self.stride[0] + 1, columns // self.stride[1] + 1
 
     @property
+    def own_pads(self) -> list[int]:
+        """What `pad` pads: `pads`, or nothing where the convolution itself can."""
+        return [0, 0, 0, 0] if self.native else list(self.pads)
+
+    @property
     def native(self) -> bool:
         """Whether the convolution itself can pad: zeros, the same amount on opposite sides."""
         left, right, top, bottom = self.pads
@@ -88,12 +93,18 @@ class Geometry:
         """Pad (or crop) what the convolution can't pad itself; (N,C,H,W) in and out."""
         if self.native:
             return input
-        crops = [min(p, 0) for p in self.pads]
-        grows = [max(p, 0) for p in self.pads]
-        if any(crops):
-            input = F.pad(input, crops)
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        return F.pad(input, grows, mode=mode) if any(grows) else input
+        return pad(input, list(self.pads), self.padding_mode)
+
+
+def pad(input: Tensor, pads: list[int], mode: str) -> Tensor:
+    """Pad, or crop where negative, by (left, right, top, bottom) in one of PADDING_MODES; TorchScript compiles it."""
+    crops = [min(p, 0) for p in pads]
+    grows = [max(p, 0) for p in pads]
+    if min(crops) < 0:
+        input = F.pad(input, crops)
+    if max(grows) > 0:
+        input = F.pad(input, grows, mode="constant" if mode == "zeros" else mode)
+    return input
 
 
 def tracing() -> bool:

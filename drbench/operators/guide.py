@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from drbench.errors import InputError
-from drbench.operators.geometry import Geometry
+from drbench.operators.geometry import Geometry, pad
 
 POINT = Geometry((1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
 """The released code's guide: 1x1 at the input's own resolution."""
@@ -37,18 +37,29 @@ class GuideConv2d(nn.Conv2d):
             **factory,
         )
         self.geometry = geometry
+        self.own_pads = geometry.own_pads
+        self.own_mode = geometry.padding_mode  # what torch calls padding_mode it would pad by itself
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits (N,regions,H',W')."""
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._logits(input)
         with full_precision(input.device.type):
-            wide = torch.promote_types(self.weight.dtype, torch.float32)
-            padded = self.geometry.pad(input.to(wide))
-            return F.conv2d(padded, self.weight.to(wide), None, self.stride, self.padding, self.dilation)
+            return self._logits(input)
+
+    def _logits(self, input: Tensor) -> Tensor:
+        padded = pad(widen(input, self.weight), self.own_pads, self.own_mode)
+        return F.conv2d(padded, widen(self.weight, self.weight), None, self.stride, self.padding, self.dilation)
 
     def cost(self, input_shape: tuple[int, ...]) -> dict[str, int]:
         """Multiply-adds per sample for an input of (..., H, W)."""
         height, width = self.geometry.output_size(*input_shape[-2:])
         return {"guide": height * width * self.weight.numel()}
+
+
+def widen(tensor: Tensor, own: Tensor) -> Tensor:
+    """`tensor` in float32, or in float64 where `own` is; TorchScript compiles it."""
+    return tensor.to(torch.float64 if own.dtype == torch.float64 else torch.float32)
 
 
 def full_precision(device_type: str) -> AbstractContextManager[object]:

@@ -24,6 +24,7 @@ class ConvLayer(nn.Module):
     which parameters there are, and `hasattr(layer, "weight")` is False.
     """
 
+    __jit_unused_properties__ = ("filter_shape", "itself", "filters_are_made_from", "bias")
     filters_are_made_from = "its parameters"
     """The names of the parameters that stand for nn.Conv2d's weight."""
 
@@ -55,6 +56,9 @@ class ConvLayer(nn.Module):
         # what torch's own code hands to F.pad: a list for 'same' and 'valid', else a tuple
         pads = [left, right, top, bottom]
         self._reversed_padding_repeated_twice = pads if isinstance(padding, str) else tuple(pads)
+        self.reach = self.geometry.pads
+        self.own_pads = self.geometry.own_pads
+        self.own_padding = self.geometry.conv_padding
         flag("bias", bias)
         _check_factory(device, dtype)
 
@@ -106,6 +110,15 @@ class ConvLayer(nn.Module):
         """The error for an input that is no batch of images, and no image, of the layer's channels."""
         c = self.in_channels
         raise InputError(f"input: got {got}, allowed are tensors (N, {c}, H, W) and ({c}, H, W)")
+
+    def output_shape(self, input: Tensor) -> list[int]:
+        """[N, H', W'], for TorchScript."""
+        left, right, top, bottom = self.reach
+        rows = (input.shape[2] + top + bottom - self.dilation[0] * (self.kernel_size[0] - 1) - 1) // self.stride[0] + 1
+        columns = (input.shape[3] + left + right - self.dilation[1] * (self.kernel_size[1] - 1) - 1) // self.stride[
+            1
+        ] + 1
+        return [input.shape[0], rows, columns]
 
     def check_conv(self, conv: Any) -> None:
         """InputError unless this layer's filters and bias have the shapes of `conv`'s."""

@@ -240,6 +240,13 @@ def test_wrong_inputs_are_one_line(build, wrong):
         build(3, 4, 3)(wrong)
 
 
+@pytest.mark.parametrize("x", [torch.zeros(1, 3, 8, 8), torch.zeros(3, 8, 8)])
+def test_a_guide_that_is_no_tensor_is_one_line(x):
+    for wrong in ("x", 3, [[1]]):
+        with pytest.raises(InputError, match=r"^guide: got a \w+, allowed are tensors and None$"):
+            DRConv2d(3, 4, 3)(x, wrong)
+
+
 NOT_NUMBERS = (None, "3", True, float("nan"), 1.5, -1, 0, 10**30, 10**5000, 10**9, [10**5000], {}, torch.tensor(3))
 
 
@@ -301,3 +308,27 @@ def test_preserve_refuses_what_is_no_convolution(name):
     for wrong in (None, nn.Linear(4, 8)):
         with pytest.raises(InputError, match=r"^conv: got a \w+; expected a torch\.nn\.Conv2d"):
             OPERATORS[name](4, 8, 3).preserve_(wrong)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.parametrize("arguments", ARGUMENTS[1:3])
+def test_a_script_and_a_trace_are_the_layer_for_any_number_and_size_of_images(build, arguments, how):
+    network = nn.Sequential(nn.Conv2d(4, 4, 1), build(4, 8, **arguments | {"kernel_size": (2, 3)}))
+    made = torch.jit.script(network) if how == "script" else torch.jit.trace(network, (torch.randn(2, 4, 7, 7),))
+    file = io.BytesIO()
+    torch.jit.save(made, file)
+    file.seek(0)
+    again = torch.jit.load(file)
+    x = torch.randn(3, 4, 12, 10)
+    torch.testing.assert_close(again(x), network(x))
+    if how == "script":
+        torch.testing.assert_close(again(x[0]), network(x[0]))
+    again(x).square().sum().backward()
+    network(x).square().sum().backward()
+    gradients = dict(again.named_parameters())
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=1e-3, atol=1e-3, msg=name)
+    assert isinstance(network[1], nn.Module)
+    assert not isinstance(network[1], torch.jit.ScriptModule), "the network itself was changed"
