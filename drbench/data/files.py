@@ -62,20 +62,20 @@ def _walk(
     """Append (path, names of image files) for `folder` and all below it. `above`: device and inode of its parents."""
     try:
         own = _place(folder)
-        names = os.listdir(folder)
+        with os.scandir(folder) as scanned:
+            entries = list(scanned)
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read: {error.strerror}") from error
     if own in above:
         raise DataError(f"folder {folder} leads back to a folder that contains it. Remove the link")
     files: list[str] = []
-    for name in names:
-        path = os.path.join(folder, name)
-        if name.startswith("."):
+    for entry in entries:
+        if entry.name.startswith("."):
             left_out["hidden"] += 1
-        elif os.path.isdir(path):
-            _walk(path, folders, left_out, (*above, own))
-        elif name.lower().endswith(EXTENSIONS):
-            files.append(name)
+        elif (entry.is_symlink() and os.path.isdir(entry.path)) or entry.is_dir(follow_symlinks=False):
+            _walk(entry.path, folders, left_out, (*above, own))
+        elif entry.name.lower().endswith(EXTENSIONS):
+            files.append(entry.name)
         else:
-            left_out[f"*{os.path.splitext(name)[1]}"] += 1
+            left_out[f"*{os.path.splitext(entry.name)[1]}"] += 1
     folders.append((folder, files))
