@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from drbench_db import Store
 
-from drbench.errors import NOTHING
+from drbench.errors import FAILED, NOTHING
 
 from .conftest import ENVIRONMENT
 
@@ -183,6 +184,28 @@ def test_what_is_ignored_on_entry_ends_nothing(tmp_path: Path, number: signal.Si
     out, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert "smoke" in out
+
+
+def test_a_run_goes_on_without_its_terminal(tmp_path: Path) -> None:
+    """As after `disown`: there is no SIGHUP, and what is written to the terminal is an error."""
+    master, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as end:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "drbench", "run", "suite", "smoke", "--stages", "cost"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            start_new_session=True,
+        )
+    while not _caught(process.pid, signal.SIGTERM):
+        time.sleep(0.001)
+    os.close(master)
+    assert process.wait(timeout=60) == FAILED  # its result could not be printed
+    with Store.open(tmp_path / "drbench.db") as store:
+        assert store.run().status == "done"
+        assert {record.status for record in store.records()} == {"done"}
 
 
 def busy() -> Callable[[], None]:
