@@ -19,8 +19,8 @@ from drbench.cli.output import say
 from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
 from drbench.text import CELL, printable
 
-LONGEST = 20_000
-"""Characters of a message that are looked at; fewer are shown."""
+MASKED = 20_000
+"""Characters of a message that are searched for passwords; fewer are shown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +69,10 @@ def _run(argv: Sequence[str]) -> int:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the code to leave with."""
-    shown = " ".join(passwords.without_password(_hidden(message)[:LONGEST]).split())
-    say(f"drbench: error: {shown}", err=True)
+    text = _hidden(message)
+    masked = passwords.without_password(text[:MASKED]) + text[MASKED:]
+    words = (printable(word, CELL) for word in masked.split())  # a long name must not push the hint out of the line
+    say(f"drbench: error: {' '.join(words)}", err=True)
     return code
 
 

@@ -131,6 +131,15 @@ def test_one_module_writes_to_stdout_and_stderr() -> None:
     assert writers == {"cli/output.py"}
 
 
+def test_a_long_name_leaves_room_for_what_is_to_be_done(drbench, database) -> None:
+    found = drbench("show", hostile.LONG, "--db", database[0])
+    assert found.code == 2
+    assert "... (99703 more characters) newest: 20261101-1200-two-ab12" in found.err
+    assert "'latest' is the newest" in found.err
+    other = drbench("report", "--db", "\n".join(["y" * 150] * 100))
+    assert len(other.err) < 2500
+
+
 # Streams and encodings, by real processes
 
 
