@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from drbench_kernels import native, ops  # noqa: F401  (ops registers the torch ops)
+from drbench_kernels.autograd import call
 from drbench_kernels.checked import call_key, known, remember, tracing
 from drbench_kernels.geometry import Geometry, check, check_coefficients, check_regions, pair, same_padding
 from drbench_kernels.layer import expert_layer
@@ -81,8 +82,8 @@ def region_conv2d(
             check(padded, filters, guide, bias, geometry, filters_name="filters", filters_form=form, per_sample=True)
             check_regions(guide, filters.shape[-5], "filters")
         input = remember(key, geometry, input, padded)
-    return _region_conv2d(  # type: ignore[no-any-return]
-        input, filters, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
+    return call(  # type: ignore[no-any-return]
+        _region_conv2d, input, filters, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
     )
 
 
@@ -124,8 +125,17 @@ def expert_region_conv2d(
             check_coefficients(coefficients, input, experts.shape[0])
             check_regions(guide, coefficients.shape[1], "coefficients")
         input = remember(key, geometry, input, padded)
-    return _expert_region_conv2d(  # type: ignore[no-any-return]
-        input, experts, coefficients, guide, bias, geometry.stride, geometry.padding, geometry.dilation, groups
+    return call(  # type: ignore[no-any-return]
+        _expert_region_conv2d,
+        input,
+        experts,
+        coefficients,
+        guide,
+        bias,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        groups,
     )
 
 

@@ -53,6 +53,16 @@ def register(library: torch.library.Library, name: str, composite: Callable[...,
     library.impl(name, kernel, "Autograd", with_keyset=True)  # type: ignore[no-untyped-call]
 
 
+def call(op: Any, *args: Any) -> Any:
+    """`op(*args)`; past the Autograd key where nothing can be differentiated: going through Python twice takes time."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return op(*args)
+    if forward_ad._current_level >= 0 or peek_interpreter_stack() is not None:
+        return op(*args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*args)
+
+
 def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` without autocast, which has done its part before the op was reached."""
 

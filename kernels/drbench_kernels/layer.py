@@ -54,8 +54,8 @@ def expert_layer(
     Returns:
         (N, O, H', W') in the dtype and memory format of `input`.
     """
-    return _op(  # type: ignore[no-any-return]
-        input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding
+    return autograd.call(  # type: ignore[no-any-return]
+        _op, input, experts, routing, routing_bias, guide, bias, stride, padding, dilation, groups, guide_padding
     )
 
 
