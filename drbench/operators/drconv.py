@@ -31,7 +31,8 @@ class DRConv2d(ConvLayer):
         regions: m, the number of regions, 1 or more. With 1 there is no guide.
         experts: K, the size of the bank that generator 'experts' mixes; unused by 'grouped'.
         generator: 'experts' (the authors' released code) or 'grouped' (the paper's text).
-        guide_kernel_size: kernel of the layer's own guide; None is the layer's own kernel size.
+        guide_kernel_size: kernel of the layer's own guide; None is the layer's own kernel size. The guide is a dense
+            convolution to m channels: a depthwise layer costs m times its own multiply-adds for it, with 1 m/(kh*kw).
         own_guide: False for a layer that always gets its guide handed in, and then holds none.
         initialisation: of the bank: 'conv' (the output variance of nn.Conv2d) or 'released'; unused by 'grouped'.
 
