@@ -99,6 +99,7 @@ def arguments(value: Any) -> Fault | None:
 TEXT = a(lambda value: isinstance(value, str), "text")
 NUMBER = a(_is_number, "a number")
 ABOVE_ZERO = a(lambda value: _is_number(value) and value > 0, "a number above 0")
+LOG_RATIO = a(lambda value: _is_number(value) and abs(value) <= 100, "a logarithm of a ratio, from -100 to 100")
 TRUTH = a(lambda value: isinstance(value, bool), "true or false")
 ANY = table({})
 COUNT = whole(0, 2**63 - 1)
@@ -143,7 +144,7 @@ _CONTEXT: Mapping[str, Shape] = {
     "interval": exactly(NUMBER, 2),
     "level": NUMBER,
     "workers": listed(whole(0)),
-    "worker_log_ratios": listed(NUMBER, 1),
+    "worker_log_ratios": listed(LOG_RATIO, 1),
     "path": TEXT,
     "to": TEXT,
     "regions_present": maybe(NUMBER),

@@ -139,11 +139,13 @@ def inside(
         for place in {place for place in places if places.count(place) > 1} if len(set(places)) < len(places) else ():
             yield f"{model.__tablename__} {place}", ("", place, f"one row of this {key}")
     figures = {item["position"]: item for item in parts.get(schema.MeasurementRow, ())}
-    for sample in parts.get(schema.SampleRow, ()):
-        place = sample["position"]
-        count = figures[place]["sample_count"] if place in figures else 0
-        if len(sample["float64"]) != 8 * count:
-            yield f"sample {place} float64", ("", sample["float64"], f"{count} doubles, as its measurement says")
+    if schema.SampleRow in parts:
+        sizes = {sample["position"]: len(sample["float64"]) for sample in parts[schema.SampleRow]}
+        counts = {place: item["sample_count"] for place, item in figures.items() if item["sample_count"]}
+        for place in sorted(sizes.keys() | counts.keys()):
+            size, count = sizes.get(place, 0), counts.get(place, 0)
+            if size != 8 * count:
+                yield f"sample {place} float64", ("", bytes(size), f"{count} doubles, as its measurement says")
     for predicted in parts.get(schema.PredictionRow, ()):
         if len(predicted["true_class_rank"]) != predicted["image_count"]:
             fault = ("", predicted["true_class_rank"], f"{predicted['image_count']} bytes, one an image")

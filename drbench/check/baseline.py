@@ -81,12 +81,18 @@ def read(path: Path) -> Baseline:
         if document.get("version") != VERSION:
             raise InputError(f"baseline {path} has version {document.get('version')!r}, this drbench reads {VERSION}")
         return Baseline.model_validate_json(text)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"baseline {path} is nested too deep") from None
     except json.JSONDecodeError as error:
         raise InputError(f"baseline {path} is not valid JSON: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"baseline {path}: {where}: {first['msg']}; save it anew or mend it by hand") from error
+    except ValueError:  # Python reads integers of at most some thousands of digits
+        raise InputError(f"baseline {path} holds a number that is too large") from None
 
 
 def is_there(path: Path) -> bool:

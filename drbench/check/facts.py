@@ -10,11 +10,12 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from drbench import conditions
+from drbench import bounds, conditions
+from drbench.errors import FailedError
 from drbench.records import Measurement, Record, Run
 
 METRICS: Mapping[str, str] = {"costs": "cost", "latency": "latency", "memory": "memory", "top1": "train"}
@@ -23,9 +24,11 @@ METRICS: Mapping[str, str] = {"costs": "cost", "latency": "latency", "memory": "
 DIGITS = 6
 """Of log-ratios: a millionth is far below what any clock tells."""
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=bounds.INTEGER)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+LogRatio = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+"""Of a ratio between 10**-43 and 10**43."""
+Bytes = Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)]
 
 
 class Facts(BaseModel):
@@ -62,8 +65,8 @@ class Ratio(Facts):
 
     batch: Annotated[int, Field(ge=1)]
     conditions: dict[str, Any]
-    workers: Annotated[tuple[Finite, ...], Field(min_length=1)]
-    floor: tuple[Finite, ...] = ()
+    workers: Annotated[tuple[LogRatio, ...], Field(min_length=1)]
+    floor: tuple[LogRatio, ...] = ()
 
 
 class Latency(Facts):
@@ -78,8 +81,8 @@ class Peak(Facts):
 
     part: str
     conditions: dict[str, Any]
-    bytes: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    samples: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    bytes: Bytes
+    samples: tuple[Bytes, ...] = ()
 
 
 class Memory(Facts):
@@ -97,6 +100,16 @@ class Seed(Facts):
     images: Count = 0
     correct: str = ""
 
+    @model_validator(mode="after")
+    def _as_many_bits_as_images(self) -> Self:
+        try:
+            size = len(base64.b64decode(self.correct, validate=True))
+        except ValueError:
+            raise ValueError("`correct` should be base64") from None
+        if self.correct and size != -(-self.images // 8):
+            raise ValueError(f"`correct` should hold a bit for each of {self.images} images, got {size} bytes")
+        return self
+
     @property
     def answers(self) -> tuple[bool, ...]:
         """Image by image, whether the answer was right."""
@@ -112,7 +125,7 @@ class Accuracy(Facts):
     run: str
     conditions: dict[str, Any]
     training: dict[str, Any] = Field(default_factory=dict)
-    seeds: tuple[Seed, ...]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 
 class VariantFacts(Facts):
@@ -157,9 +170,24 @@ def _variant(run: Run, key: str, records: Sequence[Record]) -> VariantFacts:
     for metric, make in makers.items():
         done = [record for record in by_stage[metric] if record.status == "done"]
         if done and metric not in failed:
-            found[metric] = make(run, done)
+            try:
+                found[metric] = make(run, done)
+            except ValueError as error:  # pydantic's too: the record's figures are none that were ever measured
+                raise FailedError(f"{_where(run, done[-1])}: {_first(error)}") from error
     notes = [note for metric in ("latency", "memory") for record in by_stage[metric] for note in record.notes]
     return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes)), **found)
+
+
+def _where(run: Run, record: Record) -> str:
+    return f"run {run.id}, {record.stage} of {record.variant.architecture}/{record.label} is damaged"
+
+
+def _first(error: ValueError) -> str:
+    """The first thing that is wrong, in a line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def _failure(records: Sequence[Record]) -> str:
@@ -234,7 +262,9 @@ def _accuracy(run: Run, done: Sequence[Record]) -> Accuracy:
 
 
 def _seed(record: Record) -> Seed:
-    top1 = next(m.value for m in record.measurements if m.name == "top1" and not m.part)
+    top1 = next((m.value for m in record.measurements if m.name == "top1" and not m.part), None)
+    if top1 is None:
+        raise ValueError("top1: got nothing; expected a fraction of the test images")
     packed = base64.b64encode(pack(rank == 0 for rank in record.ranks)).decode()
     return Seed(seed=record.seed, top1=round(top1, DIGITS), images=len(record.ranks), correct=packed)
 

@@ -171,7 +171,8 @@ def _figures(facts: VariantFacts) -> Iterator[tuple[str, str, str]]:
     from statistics import fmean
 
     if facts.costs:
-        madds, params = (sum(found) for found in zip(*((x.work, x.params) for x in facts.costs.layers), strict=True))
+        layers = facts.costs.layers
+        madds, params = sum(x.work for x in layers), sum(x.params for x in layers)
         yield "costs", f"{madds:,} multiply-adds, {params:,} parameters", facts.costs.run
     if facts.latency:
         for ratio in facts.latency.ratios:

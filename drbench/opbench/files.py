@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from drbench_db import incoming
+from drbench_db.shapes import decoded
 
 from drbench import paths, toml_text
 from drbench.errors import InputError
@@ -42,7 +44,10 @@ def import_file(path: Path, store: Store) -> Imported:
     document = _document(path, content)
     try:
         run, found = _run(document, content), _records(document)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        incoming.check(run, found)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     try:
         store.begin_run(run, found)
@@ -60,9 +65,11 @@ def suite_text(settings: Mapping[str, Any]) -> str:
 
 def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(content)
-    except ValueError as error:
+        found = decoded(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is no JSON, and no database of drbench: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON, and no database of drbench: expected {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{path} is not a file of `python -m drbench_kernels.bench` (its format is not {FORMAT!r})")
     if found.get("version") != VERSION:

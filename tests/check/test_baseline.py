@@ -91,6 +91,13 @@ def test_globs(full, globs, names) -> None:
     assert set(save(full).variants("two", globs)) == names
 
 
+def answers(seed: str) -> str:
+    """A baseline with one seed's figures."""
+    top1 = f'{{"run": "r", "conditions": {{}}, "seeds": [{{{seed}}}]}}'
+    variants = f'{{"net/conv": {{"hash": "h", "top1": {top1}}}}}'
+    return f'{{"format": "drbench-baseline", "version": 1, "suites": {{"two": {variants}}}}}'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -102,6 +109,12 @@ def test_globs(full, globs, names) -> None:
         ('{"format": "drbench-baseline", "version": 1, "suits": {}}', "suits: Extra inputs"),
         ('{"format": "drbench-baseline", "version": 1, "suites": {"s": {"a/b": {}}}}', "suites.s.a/b.hash"),
         ("\udcff", "cannot be read"),
+        ("[" * 100_000, "is nested too deep"),
+        (f'{{"format": "drbench-baseline", "version": {"9" * 5000}}}', "a number that is too large"),
+        (answers('"top1": NaN, "images": 10, "correct": "AAA="'), "top1.seeds.0.top1"),
+        (answers('"top1": 0.5, "images": 1000000000, "correct": "AAA="'), "a bit for each of 1000000000 images, got 2"),
+        (answers('"top1": 0.5, "images": 10, "correct": "?"'), "should be base64"),
+        (answers('"top1": 0.5, "images": 9223372036854775808'), "top1.seeds.0.images"),
     ],
 )
 def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -131,7 +144,7 @@ def test_figures_edited_by_hand_are_checked(full, tmp_path: Path) -> None:
 def test_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="drbench baseline save"):
         files.read(tmp_path / "none.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="a directory; expected a file"):
         files.read(tmp_path)
     with pytest.raises(InputError, match="cannot be written"):
         files.write(Baseline(), tmp_path / "no" / "b.json")

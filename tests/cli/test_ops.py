@@ -244,6 +244,15 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "a way is missing": (changed(lambda d: d["results"][1]["ways"].pop("bmm")), "damaged"),
     "no samples": (changed(lambda d: d["results"][1]["ways"]["bmm"].update(samples=[])), "damaged"),
     "text for numbers": (changed(lambda d: d["results"][1]["ways"]["bmm"].update(samples=["x", "y"])), "damaged"),
+    "infinity": (changed(lambda d: d["results"][1]["ways"]["bmm"].update(samples=[float("inf")])), "finite numbers"),
+    "deep nesting": (lambda d: "[" * 100_000, "at most 16 levels"),
+    "a huge integer": (lambda d: json.dumps(d)[:-1] + f', "x": {"9" * 5000}}}', "is no JSON"),
+    "a path of numbers": (changed(lambda d: d["results"][0]["ways"]["bmm"].update(path=5)), "context.path: got 5"),
+    "no date": (changed(lambda d: d["sessions"][0].update(started="soon")), "expected a time"),
+    "text for a rate": (
+        changed(lambda d: [one["rates"].update(gemm_multiply_adds_per_second="fast") for one in d["sessions"]]),
+        "got 'fast'; expected a number above 0",
+    ),
 }
 
 
