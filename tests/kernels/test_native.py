@@ -273,12 +273,12 @@ def test_a_layer_in_one_op_is_the_layer_in_steps(
     ("change", "says"),
     [
         ({"input": torch.zeros(1, 4, 2, 9)}, "smaller than the 3x3 kernel"),
-        ({"experts": torch.zeros(2, 6, 5, 3, 3)}, "experts are"),
+        ({"experts": torch.zeros(2, 6, 5, 3, 3)}, "experts is"),
         ({"guide": torch.zeros(3, 5, 3, 3)}, "guide is"),
         ({"guide": torch.zeros(3, 4, 1, 1)}, "guide is"),
         ({"routing": torch.zeros(5, 4)}, "routing is"),
         ({"routing_bias": torch.zeros(5)}, "routing is"),
-        ({"bias": torch.zeros(5)}, "routing is"),
+        ({"bias": torch.zeros(5)}, "bias is"),
     ],
 )
 def test_a_layer_whose_shapes_do_not_fit_is_refused(change: dict[str, Tensor], says: str) -> None:

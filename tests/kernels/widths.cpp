@@ -113,17 +113,17 @@ void check(const Case& c) {
       }
 
   Floats got_y(y.size()), got_dx(dx.size(), 0.0f), got_dw(dw.size()), shared(kernels.shared_scratch(p) + 16);
-  const int64_t chunks = kernels.score_chunks(p, c.threads);
+  const int64_t chunks = kernels.dense.score_chunks(p, c.threads);
   Floats got_scores(chunks * scores.size());
   p.output = got_y.data(), p.grad_input = got_dx.data(), p.grad_filters = got_dw.data(), p.scores = got_scores.data();
   for (int64_t piece = 0; piece < kernels.prepare_pieces(p); ++piece)
     kernels.prepare_forward(p, piece, shared.data());
-  run(kernels.plan_forward(p, c.threads),
-      [&](int64_t task, float* scratch) { kernels.forward(p, c.threads, task, shared.data(), scratch); });
-  run(kernels.plan_backward_input(p, c.threads),
-      [&](int64_t task, float* scratch) { kernels.backward_input(p, c.threads, task, true, scratch); });
-  run(kernels.plan_backward_filters(p, c.threads),
-      [&](int64_t task, float* scratch) { kernels.backward_filters(p, c.threads, task, scratch); });
+  run(kernels.dense.plan_forward(p, c.threads),
+      [&](int64_t task, float* scratch) { kernels.dense.forward(p, c.threads, task, shared.data(), scratch); });
+  run(kernels.dense.plan_backward_input(p, c.threads),
+      [&](int64_t task, float* scratch) { kernels.dense.backward_input(p, c.threads, task, true, scratch); });
+  run(kernels.dense.plan_backward_filters(p, c.threads),
+      [&](int64_t task, float* scratch) { kernels.dense.backward_filters(p, c.threads, task, scratch); });
   for (int64_t chunk = 1; chunk < chunks; ++chunk)
     for (size_t i = 0; i < scores.size(); ++i) got_scores[i] += got_scores[chunk * scores.size() + i];
   compare("y", got_y, y);
