@@ -135,13 +135,6 @@ class Command:
             return "train"
         return "latency" if made["cost"] == 2 else "start"
 
-    def handles_signals(self) -> bool:
-        """Whether Python has started and drbench's handlers are in place."""
-        with suppress(OSError, IndexError):
-            caught = Path(f"/proc/{self.process.pid}/status").read_text().split("SigCgt:")[1].split()[0]
-            return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
-        return True
-
     def wait(self) -> int:
         """Its exit code; -1000 where it hangs."""
         try:
@@ -151,9 +144,12 @@ class Command:
             return -1000
 
     def server(self) -> list[psutil.Process]:
-        """The process that workers are forked from."""
+        """The process that workers are forked from, once it is one of its own: a fork that has not become a Python yet
+        cannot be tied to its parent, and exists for a millisecond.
+        """
         with suppress(psutil.Error):
-            return psutil.Process(self.process.pid).children()
+            command = psutil.Process(self.process.pid)
+            return [child for child in command.children() if child.cmdline() != command.cmdline()]
         return []
 
     def workers(self) -> list[psutil.Process]:
@@ -170,6 +166,14 @@ class Command:
                 if process.environ().get(MARK) == str(self.directory) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+
+def handles_signals(process: subprocess.Popen[Any]) -> bool:
+    """Whether Python has started and drbench's handlers are in place; true also where it has ended."""
+    with suppress(OSError, IndexError):
+        caught = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return True
 
 
 class Usual:
@@ -197,7 +201,7 @@ def happen(number: int, seed: int, suite: Path, directory: Path, usual: Usual) -
     found = Happened(number, act, wanted, after=chance.uniform(0.0, 0.9) * usual.seconds[wanted])
     began = time.monotonic()
     command = Command(directory, "suite", str(suite))
-    while not command.handles_signals() or (wanted != "any" and command.stage() not in (wanted, "end")):
+    while not handles_signals(command.process) or (wanted != "any" and command.stage() not in (wanted, "end")):
         time.sleep(0.002)
     time.sleep(found.after)
     found.moment = command.stage()

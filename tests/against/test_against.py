@@ -174,6 +174,8 @@ def test_a_side_and_its_residents_die_with_the_conductor_whatever_they_do(tmp_pa
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
+        assert len(pids) == 2
+        time.sleep(1)  # for the fork to have begun: before that it is tied to nothing
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)  # as busy as can be: they look at no socket
         process.kill()
