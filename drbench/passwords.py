@@ -25,9 +25,12 @@ _OTHER = re.compile(rf"(\w://{_USER}:)(?!\*\*\*@)(\S*)(?=@)")
 _SETTING = re.compile(r"(?i)(\b\w*(?:password|passwd)\s*=\s*)(?!\*\*\*)('[^']*'|[^\s&'\"]+)")
 _QUERY = re.compile(r"(?i)([?&]\w*(?:password|passwd)=)(?!\*\*\*)([^&]*)")
 _BARE = re.compile(rf"^(?![a-z]:[\\/]|{DATABASES}:|\w*:/?/)([^\s:/\\~.][^\s:/\\]*:)(?!\*\*\*@)(.*)(?=@)", _FLAGS)
+_ANY = tuple(  # of what begins as no path does: from the first colon that is not a scheme's, else from the first
+    re.compile(rf"^(?![a-z]:[\\/]|[./~])(?!.*\*\*\*@)([^@]*?:{last})(.*)(?=@)", _FLAGS) for last in (r"(?![:/])", "")
+)
 _SCHEME = re.compile(f"^{DATABASES}:", re.IGNORECASE)
 _WORD = (_IN_WORD, _OTHER, _QUERY, _SETTING)
-_DATABASE = (*_WORD, _BARE)
+_DATABASE = (*_WORD, _BARE, *_ANY)
 
 
 def without_password(text: str) -> str:
@@ -45,7 +48,7 @@ def without_password(text: str) -> str:
 
 
 def of_database(database: str) -> str:
-    """What is given as a database, masked: one URL, or "me:secret@host", which lacks its scheme."""
+    """What is given as a database, masked: one URL, "me:secret@host", which lacks its scheme, or anything like it."""
     return _masked(database, _DATABASE)
 
 
@@ -54,7 +57,7 @@ def is_url(database: str) -> bool:
 
     So is what libpq takes instead of one: "host=h password=secret".
     """
-    return any(form.search(database) for form in (_IN_WORD, _BARE, _SETTING, _SCHEME))
+    return any(form.search(database) for form in (_IN_WORD, _BARE, _SETTING, _SCHEME, *_ANY))
 
 
 def in_command(arguments: Sequence[str], databases: Iterable[str] = ()) -> tuple[str, ...]:

@@ -62,6 +62,30 @@ def test_a_database_is_shown_without_its_password(url: str) -> None:
             assert "KEY" not in hidden(f"a driver says {secret!r}, {secret}, {' '.join(secret.split())}", found)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql/u:{}@h:5432/x",
+        "http//u:{}@h/x",
+        ":/u:{}@h/x",
+        "::{}@h/x",
+        ":u:{}@h/x",
+        "p\x1b/u\n:{}@h/x",
+        "postgres:///u:{}@h/x",
+    ],
+)
+def test_what_is_hardly_a_url_is_masked_where_a_database_is_meant(url: str) -> None:
+    for secret in secrets():
+        shown = of_database(url.format(secret))
+        assert "KEY" not in shown
+        assert "***@h" in shown
+
+
+@pytest.mark.parametrize("path", ["runs/a@b.db", "./a:b@c", "/a:b@c", "~/a:b@c", r"C:\a:b@c", "my:runs.db", "x.db"])
+def test_a_path_is_shown_as_it_is(path: str) -> None:
+    assert of_database(path) == path
+
+
 @pytest.mark.parametrize("url", [url for url in URLS if not url.startswith("u:")])
 def test_a_text_is_shown_without_the_passwords_in_it(url: str) -> None:
     for secret in secrets():

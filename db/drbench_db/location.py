@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -56,6 +57,8 @@ def locate(url_or_path: str | os.PathLike[str] | None) -> Location:
         raise InputError(f"database {masked!r}: {kind!r} is not known; use a path or {_EXAMPLE}")
     if "@" in (url.host or ""):  # a driver's message would show what it takes for the host
         raise InputError(f"database URL {masked!r} has several '@'; write one in a password as %40")
+    if not url.host and re.search(":.*@", url.database or "", re.DOTALL):  # shown by the server as it is
+        raise InputError(f"database URL {masked!r} has no host before its name; use {_EXAMPLE}")
     shown = passwords.of_database(url.render_as_string(hide_password=True))
     known = [driver] if driver else [name for name in _DRIVERS if find_spec(name)] or ["psycopg"]
     return Location(shown, url=url.set(drivername=f"postgresql+{known[0]}"))

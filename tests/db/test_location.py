@@ -102,6 +102,8 @@ def test_an_empty_file_is_made_a_database_only_by_a_writer(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("url", "says"),
     [
+        ("postgresql:///u:secret@h/x", "has no host before its name"),
+        ("postgres:///u:a@secret@h:1/x?a=b", "has no host before its name"),
         ("nosuchdialect://host/name", "'nosuchdialect' is not known; use a path or postgresql://"),
         ("mysql://user:secret@host/name", "'mysql' is not known; use a path or postgresql://"),
         ("postgresql+nosuchdriver://user:secret@host/name", "pip install 'drbench[postgresql]'"),
