@@ -27,14 +27,18 @@ def report(
     db: o.Db = None,
 ) -> None:
     """Report what is in the database: costs, latency, accuracy, differences to the plain network, published rows."""
+    from drbench.errors import unknown
     from drbench.overrides import choices
-    from drbench.report import render
+    from drbench.report import FORMATS, render
 
+    chosen = format_ or SUFFIXES.get(output.suffix if output else "", "terminal")
+    if chosen not in FORMATS:
+        raise unknown("format", chosen, FORMATS)
     width, color = screen() if output is None else (None, False)
     with reading(db) as store:
         text = render(
             store,
-            format=format_ or SUFFIXES.get(output.suffix if output else "", "terminal"),
+            format=chosen,
             columns=choices(columns) if columns else None,
             sort=sort,
             suite=suite,

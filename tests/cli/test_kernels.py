@@ -73,7 +73,9 @@ def test_build_prints_the_path_and_status_knows_it(tmp_path: Path) -> None:
     library = Path(done.stdout.strip())
     assert library.is_file()
     assert library.parent.parent == tmp_path / "cache"
-    assert done.stderr.startswith("building the native CPU kernels")
+    data, building = done.stderr.splitlines()[:2]
+    assert data.startswith("data shapes: ")
+    assert building.startswith("building the native CPU kernels")
     assert len(done.stderr.splitlines()) == 1
 
     again = drbench(tmp_path, "kernels", "build", CXX=compiler)
@@ -131,7 +133,9 @@ def test_a_run_builds_first_and_says_what_ran(tmp_path: Path) -> None:
 
     done = drbench(tmp_path, "run", "suite", name, CXX=compiler)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("building the native CPU kernels")
+    data, building = done.stderr.splitlines()[:2]
+    assert data.startswith("data shapes: ")
+    assert building.startswith("building the native CPU kernels")
     assert "arning" not in done.stderr
     found = json.loads(drbench(tmp_path, "show", "--json").stdout)["records"]
     ran = f"native {native.kernels()}"

@@ -218,6 +218,8 @@ WRONG = {
     "graph on a CPU": (["--device", "cpu", "--graph"], "--graph"),
     "resume of nothing": (["--resume"], "--json FILE"),
     "no layer": (["--layer", "DRConv2d"], "package.module:callable"),
+    "a layer that is not there": (["--layer", "nowhere:Layer"], "No module named 'nowhere'"),
+    "a layer without a module": (["--layer", ":Layer"], "--layer"),
     "no directory": (["--json", "/no/such/place.json"], "/no/such/place.json"),
 }
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -191,6 +192,12 @@ def _check(given: argparse.Namespace, device: str) -> None:
         raise BenchError("--resume and --force: one or the other")
     if ":" not in given.layer:
         raise BenchError(f"--layer {given.layer!r}: give package.module:callable")
+    if given.layer != LAYER:  # ours is skipped, with the reason, where drbench is not installed
+        module, _, attribute = given.layer.partition(":")
+        try:
+            getattr(import_module(module), attribute)
+        except Exception as error:  # whatever somebody's module does when it is imported
+            raise BenchError(f"--layer {given.layer!r}: {type(error).__name__}: {error}") from error
 
 
 def _device(name: str) -> str:
