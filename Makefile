@@ -1,25 +1,30 @@
 # make demo   its own .venv, the installation, the suite `mobilenet` on the embedded data set, the report
-# make test   its own .venv, the installation, the tests
+# make test   its own .venv, the installation, the tests, a process for each core
 # make lint   ruff and mypy, as CI runs them
+# make fuzz   2,200 hostile inputs (tests/fuzz), some 20 minutes on two cores; SEED=2 makes others
 
 PYTHON ?= python3
+SEED ?= 1
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/drbench run suite mobilenet --regions 8
 	$(BIN)/drbench report --latest
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz --cases 2200 --seed $(SEED)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
