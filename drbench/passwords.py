@@ -26,7 +26,8 @@ _SETTING = re.compile(r"(?i)(\b\w*(?:password|passwd)\s*=\s*)(?!\*\*\*)('[^']*'|
 _QUERY = re.compile(r"(?i)([?&]\w*(?:password|passwd)=)(?!\*\*\*)([^&]*)")
 _BARE = re.compile(rf"^(?![a-z]:[\\/]|{DATABASES}:|\w*:/?/)([^\s:/\\~.][^\s:/\\]*:)(?!\*\*\*@)(.*)(?=@)", _FLAGS)
 _ANY = tuple(  # of what begins as no path does: from the first colon that is not a scheme's, else from the first
-    re.compile(rf"^(?![a-z]:[\\/]|[./~])(?!.*\*\*\*@)([^@]*?:{last})(.*)(?=@)", _FLAGS) for last in (r"(?![:/])", "")
+    re.compile(rf"^(?![a-z]:[\\/]|[.~]|/(?!/))(?!.*\*\*\*@)([^@]*?:{last})(.*)(?=@)", _FLAGS)
+    for last in (r"(?![:/])", "")
 )
 _SCHEME = re.compile(f"^{DATABASES}:", re.IGNORECASE)
 _WORD = (_IN_WORD, _OTHER, _QUERY, _SETTING)

@@ -68,6 +68,7 @@ def test_a_database_is_shown_without_its_password(url: str) -> None:
         "postgresql/u:{}@h:5432/x",
         "http//u:{}@h/x",
         ":/u:{}@h/x",
+        "//u\n:{}@h/x",
         "::{}@h/x",
         ":u:{}@h/x",
         "p\x1b/u\n:{}@h/x",
