@@ -6,7 +6,9 @@ same tests then take ten times as long. Set before torch is first imported.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 
@@ -14,10 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 # The key that drbench.trust makes is the tests' own, as is a database's folder.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="drbench-state-")
+STATE = tempfile.mkdtemp(prefix="drbench-state-")
+os.environ["XDG_STATE_HOME"] = STATE
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 
-# What a shell starts in the background has Ctrl-C switched off, and so would all that a test starts.
+# What a shell starts in the background has Ctrl-C switched off, and what nohup starts hang-ups: so would all that a
+# test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_sessionstart() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from drbench import names
 from drbench.models import arguments, recipes, rows
@@ -161,4 +162,8 @@ def _name(operator: Callable[..., nn.Module]) -> str:
 def seen_data(model: nn.Module) -> bool:
     """Whether a batch norm of the model has seen data, as those of a trained network have (if it has any)."""
     means = (getattr(module, "running_mean", None) for module in model.modules())
-    return any(bool(mean.any()) for mean in means if isinstance(mean, torch.Tensor) and not mean.is_meta)
+    return any(bool(mean.any()) for mean in means if _has_values(mean))
+
+
+def _has_values(mean: object) -> TypeGuard[torch.Tensor]:
+    return isinstance(mean, torch.Tensor) and not (mean.is_meta or is_lazy(mean))

@@ -212,7 +212,7 @@ def test_another_directory_is_where_its_own_networks_come_from(own: Path, drbenc
     [
         (("--dir", "nowhere"), "is no directory"),
         (("--suite", "smok"), "did you mean 'smoke'"),
-        (("--suite", "missing.toml"), "cannot be read"),
+        (("--suite", "missing.toml"), "expected a file. No such file"),
         (("--suite", "mine.toml", "--dir", "inner"), "lies outside of"),
     ],
 )

@@ -73,9 +73,7 @@ def test_build_prints_the_path_and_status_knows_it(tmp_path: Path) -> None:
     library = Path(done.stdout.strip())
     assert library.is_file()
     assert library.parent.parent == tmp_path / "cache"
-    data, building = done.stderr.splitlines()[:2]
-    assert data.startswith("data shapes: ")
-    assert building.startswith("building the native CPU kernels")
+    assert done.stderr.startswith("building the native CPU kernels")
     assert len(done.stderr.splitlines()) == 1
 
     again = drbench(tmp_path, "kernels", "build", CXX=compiler)

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from drbench_db import Store
 from drbench_kernels.bench.__main__ import main as bench
-from drbench_kernels.bench.document import FORMAT, VERSION
+from drbench_kernels.bench.document import FORMAT, VERSION, BenchError
+from drbench_kernels.bench.options import Settings
 from drbench_kernels.bench.timing import ratio
 
 from drbench.measure.machine import machine
@@ -293,9 +294,9 @@ def test_wrong_words_are_one_line(arguments: list[str], says: str, drbench: Comm
     ("change", "says"),
     [
         ({"layer": "subprocess:getoutput"}, "names code to import: 'subprocess:getoutput'"),
-        ({"regions": "8"}, "regions is '8'"),
-        ({"batch_sizes": [10**12]}, "batch_sizes is"),
-        ({"threads": True}, "threads is True"),
+        ({"regions": "8"}, "suite_text"),  # not even read
+        ({"batch_sizes": [10**12]}, "suite_text"),
+        ({"threads": True}, "suite_text"),
         ({"shapes": []}, "shapes is ()"),
         ({"rounds": 0}, "rounds is 0"),
     ],
@@ -306,14 +307,25 @@ def test_a_foreign_run_is_not_resumed_with_what_it_says(
 ) -> None:
     document = json.loads(measured.read_text())
     document["settings"].update(change)
-    run = Run(
-        "20261126-0500-ops-ab12", OPS, files.suite_text(document["settings"]), "", "now", machine(), Code("0.1.0")
-    )
+    text, started = files.suite_text(document["settings"]), "2026-11-26T05:00:00Z"
+    run = Run("20261126-0500-ops-ab12", OPS, text, "", started, machine(), Code("0.1.0"))
     with Store.open("drbench.db", write=True) as store:
         store.begin_run(run)
     found = drbench("run", "--resume", "latest")
-    assert (found.code, found.err.count("\n")) == (2, 1), found.err
+    assert (found.code, found.err.count("\n")) == (4 if says == "suite_text" else 2, 1), found.err
     assert says in found.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"regions": "8"}, {"batch_sizes": [10**12]}, {"threads": True}, {"shapes": []}, {"rounds": 0}, {"dtype": 7}],
+    ids=str,
+)
+def test_settings_that_were_read_are_checked(change: dict[str, Any], measured: Path) -> None:
+    table = json.loads(measured.read_text())["settings"]
+    assert Settings.of(table).as_json() == table
+    with pytest.raises(BenchError, match=f"{next(iter(change))} is "):
+        Settings.of({**table, **change})
 
 
 def test_going_on_measures_again_only_what_was_not_done(drbench: Command) -> None:

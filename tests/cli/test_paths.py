@@ -90,5 +90,5 @@ def test_a_fifo_beside_a_database_is_not_opened(drbench: Command, suffix: str) -
 def test_suites_and_data(drbench: Command) -> None:
     data = ("run", "suite", "smoke", "--dry-run", "--stages", "cost", "--data", "imagefolder", "--data-root")
     for given, says in SHORT:
-        refused(drbench(*data, given), says)
+        refused(drbench(*data, given), "NUL" if "\0" in given else says)
         refused(drbench("run", "suite", f"{given}/x.toml", "--dry-run"), says.partition("'; ")[2] or says)

@@ -67,12 +67,12 @@ def main() -> int:
         kind, _, number = given.case.partition("/")
         chosen = [(kind, int(number))] if number else [one for one in chosen if one[0] == kind]
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()
     _load()
     start = time.monotonic()
     counted: Counter[tuple[str, str]] = Counter()
     wrong = slowest = 0.0
     top = Path(tempfile.mkdtemp(prefix="drbench-fuzz-"))
+    os.environ["XDG_STATE_HOME"] = str(top / "state")
     print(f"{len(chosen)} cases, seed {given.seed}, in {top}", flush=True)
     made = material.make(top / "material")
     for case, result in run_all(cases(chosen, given.seed, top, made), given.jobs):
