@@ -35,11 +35,13 @@ def require(named: Iterable[str], trust: Collection[str], source: str, how: str)
         source: what named them, for the message: "model file 'm.safetensors'".
         how: how to allow NAME: "--trust NAME"; NAME is replaced.
     """
-    if isinstance(trust, str) or not all(isinstance(name, str) for name in trust):
-        raise InputError(f"trust: got {trust!r}; expected a tuple of names, as in ('own:tiny',)")
-    foreign = sorted({name for name in named if is_import(name)} - set(trust))
+    if not isinstance(trust, Collection) or isinstance(trust, str) or not all(isinstance(name, str) for name in trust):
+        raise InputError(f"trust: got {trust!r:.80}; expected a tuple of names, as in ('own:tiny',)")
+    code = {name for name in named if is_import(name)}
+    foreign = sorted(code - set(trust))
     if foreign:
-        listed, allow = ", ".join(map(repr, foreign)), " ".join(how.replace("NAME", name) for name in foreign)
+        listed = ", ".join(map(repr, foreign))
+        allow = " ".join(how.replace("NAME", name) for name in sorted(code))  # all, to be copied
         raise InputError(
             f"{source} names code to import: {listed}. Nothing was imported. If you know this code and its author, "
             f"allow it: {allow}"

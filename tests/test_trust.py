@@ -37,7 +37,7 @@ def test_names_of_a_registry_need_no_trust():
     trust.require(["own:tiny", "drconv"], ("own:tiny",), "a file", "--trust NAME")
 
 
-@pytest.mark.parametrize("trusted", ["own:tiny", [7], [None]])
+@pytest.mark.parametrize("trusted", ["own:tiny", [7], [None], None, 5, (name for name in ("own:tiny",))])
 def test_trust_is_a_tuple_of_names(trusted):
     with pytest.raises(InputError, match="expected a tuple of names"):
         trust.require(["own:tiny"], trusted, "a file", "--trust NAME")

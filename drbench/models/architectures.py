@@ -54,6 +54,7 @@ class Architecture:
 
     def build(
         self,
+        /,
         *,
         num_classes: int = 1000,
         width: float | None = None,
@@ -123,14 +124,25 @@ def _mobilenet_v3(size: str, num_classes: int, width: float, divisor: int, *, dr
     return model
 
 
+_TIMM_ARGUMENTS = ("drop_rate", "drop_path_rate")
+"""Of timm's builder, those that may be given: others (`pretrained`, `pretrained_cfg`) open files and addresses, and a
+model file's header is no one to trust with that.
+"""
+
+
 def _mobilenet_v4(size: str, num_classes: int, width: float, divisor: int, **args: Any) -> nn.Module:
+    for name, value in args.items():
+        if name not in _TIMM_ARGUMENTS:
+            raise InputError(f"architecture_args: unknown {name!r:.80}; allowed are {', '.join(_TIMM_ARGUMENTS)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise InputError(f"architecture_args: {name}: got {value!r:.80}; expected a share from 0 to below 1")
     # timm rounds to 8 whatever it is asked for, so its builder runs with a rounding of our divisor in its place
     generate = FunctionType(
         _gen_mobilenet_v4.__code__,
         {**_gen_mobilenet_v4.__globals__, "round_channels": partial(round_channels, divisor=divisor)},
         argdefs=_gen_mobilenet_v4.__defaults__,
     )
-    model: nn.Module = generate(f"mobilenetv4_conv_{size}", width, num_classes=num_classes, **args)
+    model: nn.Module = generate(f"mobilenetv4_conv_{size}", width, pretrained=False, num_classes=num_classes, **args)
     return model
 
 

@@ -21,7 +21,8 @@ from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
 from drbench.models.create import build, device_of
 from drbench.models.weights import load_into, read
-from drbench.records import Variant
+from drbench.operators import OPERATORS
+from drbench.records import PLAIN, Variant
 
 FORMAT = 1
 """Of the header. A reader refuses a newer one."""
@@ -87,6 +88,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
     InputError, in one line, for a file that is missing, truncated, none of ours, or newer than this drbench.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"weights: got {path!r:.80}; expected the path of a model file")
     target = paths.regular(path, "weights")
     try:
         with safe_open(target, framework="pt") as opened:
@@ -156,7 +159,9 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
         if variant.sources.get(name, digest) != digest:
             warnings.warn(f"{name} has changed since {str(path)!r} was saved", UserWarning, stacklevel=2)
     # the layers are about to be overwritten: none needs a convolution to preserve
-    model = build(dataclasses.replace(variant, init="fresh"), seed=0)
+    variant_of_layers = dataclasses.replace(variant, init="fresh")
+    _check_size(variant_of_layers, path)
+    model = build(variant_of_layers, seed=0)
     load_into(model, read(Path(path), safetensors=True), "the network that its header describes")
     model.variant = variant  # type: ignore[assignment]
     model.header = header  # type: ignore[assignment]
@@ -176,3 +181,17 @@ def variant_of(header: Mapping[str, Any], path: str | Path) -> Variant:
         # each class has weights: said before a classifier of that size is allocated
         raise InputError(f"{source}: num_classes {variant.num_classes:,} is more than the file has bytes")
     return variant
+
+
+def _check_size(variant: Variant, path: str | Path) -> None:
+    """InputError where the network would hold more numbers than the file has bytes: said before memory is taken.
+
+    Only for drbench's own networks: a user's code may not be able to build without memory.
+    """
+    if variant.architecture not in ARCHITECTURES or variant.operator not in {PLAIN, *OPERATORS}:
+        return
+    with torch.device("meta"):
+        network = build(variant)
+    numbers, size = sum(tensor.numel() for tensor in network.state_dict().values()), Path(path).stat().st_size
+    if numbers > size:
+        raise InputError(f"weights: {str(path)!r} describes a network of {numbers:,} numbers, and has {size:,} bytes")

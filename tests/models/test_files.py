@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sys
 
@@ -83,7 +84,7 @@ def rewritten(path, **changes):
         (lambda p: save_file(load_file(p), p, metadata={"drbench": "[]"}), r"header of .* is damaged"),
         (lambda p: rewritten(p, format=2), r"header format 2, .* reads up to 1: update it"),
         (lambda p: rewritten(p, variant={"architecture": "a", "colour": "red"}), r"describes no network"),
-        (lambda p: save_file({"x": torch.zeros(1)}, p, {"drbench": json.dumps(read_header(p))}), r"don't fit"),
+        (lambda p: save_file({"x": torch.zeros(10**6)}, p, {"drbench": json.dumps(read_header(p))}), r"don't fit"),
     ],
 )
 def test_what_can_not_be_loaded_is_said_in_one_line(saved, damage, message):
@@ -222,3 +223,54 @@ def test_a_device_that_is_none_is_refused(saved):
     path, _ = saved
     with pytest.raises(InputError, match=r"^device: got 'gpu'; expected one of this machine's"):
         load_model(path, device="gpu")
+
+
+@pytest.mark.parametrize("path", [None, 3, b"m.safetensors", ["m"]])
+def test_what_is_no_path(path):
+    with pytest.raises(InputError, match="expected the path of a model file"):
+        load_model(path)
+
+
+@pytest.fixture(scope="module")
+def of_timm(tmp_path_factory):
+    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    model = create_model("mobilenetv4_conv_small", architecture_args={"drop_rate": 0.1}, **{**SMALL, "stem_stride": 1})
+    save_model(path, model, model.variant)
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pretrained": True},
+        {"pretrained": True, "pretrained_cfg": {"file": "evil.pth"}},
+        {"pretrained_cfg": {"url": "http://127.0.0.1:9/x"}},
+        {"pretrained_cfg_overlay": {"hf_hub_id": "a/b"}},
+        {"self": 1},
+        {"drop_rate": "0.1"},
+        {"drop_rate": 1.0},
+    ],
+    ids=str,
+)
+def test_a_header_opens_no_file_and_no_address(of_timm, tmp_path, monkeypatch, arguments):
+    def opened(*_, **__):
+        raise AssertionError("weights were fetched")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", opened)
+    path = shutil.copy(of_timm, tmp_path / "m")
+    load_model(path)
+    rewritten(path, variant=read_header(path)["variant"] | {"architecture_args": arguments})
+    with pytest.raises(InputError, match=r"^architecture_args: "):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 99.0}, {"width": 20.0}, {"operator_args": {"regions": 4, "experts": 500}}]
+)
+def test_a_network_larger_than_its_file_takes_no_memory(saved, change):
+    path, _ = saved
+    rewritten(path, variant=read_header(path)["variant"] | change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"numbers, and has|allowed are"):
+        load_model(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
