@@ -341,6 +341,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, help="JSON lines (kill_times-SEED.jsonl).")
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):  # ignored in the background and under nohup, and then by all we start
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     results = given.results or Path(f"kill_times-{given.seed}.jsonl")
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     done = [Happened(**json.loads(line)) for line in lines]

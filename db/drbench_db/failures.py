@@ -48,6 +48,11 @@ def translated(where: str) -> Iterator[None]:
         yield
     except (exc.DatabaseError, exc.InterfaceError, sqlite3.Error) as error:
         raise line(where, error) from error
+    except UnicodeDecodeError as error:  # SQLite names what is damaged, and the name is damaged too
+        raise FailedError(
+            f"database {where} is damaged (its schema is not UTF-8); restore a backup (*.backup-*) or name another with "
+            "--db"
+        ) from error
     except MemoryError as error:
         raise FailedError(f"database {where} holds something too large for this machine's memory") from error
     except (UnicodeEncodeError, OverflowError) as error:  # of what is asked for or kept, before SQLite sees it

@@ -252,3 +252,16 @@ def test_the_database_itself_is_right(db: Path) -> None:
         assert json.dumps(store.counts())
     with closing(sqlite3.connect(db)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_schema_whose_error_is_not_utf8(capfd: pytest.CaptureFixture[str], db: Path) -> None:
+    content = db.read_bytes()
+    assert b"tablelayerlayer" in content
+    db.write_bytes(
+        content.replace(b"tablelayerlayer", b"tablel\xe9yerlayer").replace(b"CREATE TABLE layer", b"CREXTE TABLE layer")
+    )
+    with closing(sqlite3.connect(db)) as connection, pytest.raises(UnicodeDecodeError):  # as SQLite's module says it
+        connection.execute("SELECT * FROM sqlite_master")
+    for verb in (["report"], ["show"], ["runs", "list"], ["export", "-o", "b.db"]):
+        assert main([*verb, "--db", str(db)]) == 4
+        assert "is damaged (its schema is not UTF-8)" in capfd.readouterr().err
