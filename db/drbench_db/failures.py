@@ -49,10 +49,8 @@ def translated(where: str) -> Iterator[None]:
     except (exc.DatabaseError, exc.InterfaceError, sqlite3.Error) as error:
         raise line(where, error) from error
     except UnicodeDecodeError as error:  # SQLite names what is damaged, and the name is damaged too
-        raise FailedError(
-            f"database {where} is damaged (its schema is not UTF-8); restore a backup (*.backup-*) or name another with "
-            "--db"
-        ) from error
+        advice = "restore a backup (*.backup-*) or name another with --db"
+        raise FailedError(f"database {where} is damaged (its schema is not UTF-8); {advice}") from error
     except MemoryError as error:
         raise FailedError(f"database {where} holds something too large for this machine's memory") from error
     except (UnicodeEncodeError, OverflowError) as error:  # of what is asked for or kept, before SQLite sees it
