@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -67,6 +68,8 @@ def main() -> int:
         kind, _, number = given.case.partition("/")
         chosen = [(kind, int(number))] if number else [one for one in chosen if one[0] == kind]
     os.environ["OMP_NUM_THREADS"] = "1"
+    for name in (signal.SIGINT, signal.SIGHUP):  # ignored in the background and under nohup, and then by all we start
+        signal.signal(name, signal.default_int_handler if name == signal.SIGINT else signal.SIG_DFL)
     _load()
     start = time.monotonic()
     counted: Counter[tuple[str, str]] = Counter()
