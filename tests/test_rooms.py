@@ -122,6 +122,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.pairs",
         "drbench.suite",
         "drbench.suite_tables",
+        "drbench.workers.lifeline",
     },
     "drbench.conditions": set(),
     "drbench.check": {

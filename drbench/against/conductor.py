@@ -29,6 +29,7 @@ from drbench.against.side import NUMBER, PROTOCOL
 from drbench.errors import FailedError, InputError
 from drbench.measure import busy, turns
 from drbench.measure.turns import Samples
+from drbench.workers.lifeline import follower
 
 BOOT = Path(__file__).with_name("boot.py")
 WARM = 6
@@ -66,6 +67,7 @@ class Side:
             stderr=self.log,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,  # Ctrl-C is for the conductor, who then ends this
+            preexec_fn=follower(),
         )
         theirs.close()
 

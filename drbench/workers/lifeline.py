@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -26,6 +26,14 @@ def follow(parent: int, number: int = signal.SIGKILL) -> None:
     _prctl(PR_SET_PDEATHSIG, number)
     if sys.platform == "linux" and os.getppid() != parent:
         os._exit(1)
+
+
+def follower() -> Callable[[], None] | None:
+    """`follow` this process, for subprocess's `preexec_fn`: all that it needs is loaded before the fork."""
+    if sys.platform != "linux":
+        return None
+    _system()
+    return partial(follow, os.getpid())
 
 
 def adopt() -> None:

@@ -28,6 +28,9 @@ FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
 MOMENT = 2.0
 """Seconds that a server has to end its worker and itself."""
 
+STILL = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""Of a process that forks no more."""
+
 AT_LOAD = (
     "OMP_",
     "GOMP_",
@@ -125,6 +128,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
+                preexec_fn=lifeline.follower(),  # before Python starts: it may be stopped while it does
             )
 
     def fits(self) -> bool:
@@ -133,14 +137,29 @@ class Server:
 
     def stop(self) -> None:
         """End it, and with it its worker. Without one it has nothing to clear up, and may still be loading torch."""
-        self.control.close()
         if self.worker is None or self.worker.ended is not None:
-            self.process.kill()
+            self._kill()
+        self.control.close()
         try:
             self.process.wait(timeout=MOMENT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def _kill(self) -> None:
+        """Kill it, and a worker that it has forked and not reported, which may not be tied to it yet.
+
+        It is stopped first: what is stopped forks nothing.
+        """
+        with suppress(psutil.NoSuchProcess):
+            server, until = psutil.Process(self.process.pid), time.monotonic() + MOMENT
+            server.suspend()
+            while server.status() not in STILL and time.monotonic() < until:
+                time.sleep(0.001)
+            for process in server.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.kill()
 
 
 class Forked(Worker):

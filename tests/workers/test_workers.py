@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -188,6 +189,38 @@ def test_a_server_that_loads_torch_ends_with_its_caller(caller: subprocess.Popen
     began = time.monotonic()
     assert gone(server.pid)
     assert time.monotonic() - began < 1.0  # to load the rest takes longer
+
+
+@LINUX
+def test_a_server_that_is_stopped_before_its_python_has_started_ends_with_its_caller() -> None:
+    code = (
+        "import os, signal, time; from drbench.workers import starting\n"
+        "server = starting.warm_up().process.pid; os.kill(server, signal.SIGSTOP); print(server, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        process.kill()
+    assert gone(server)
+
+
+@LINUX
+def test_a_worker_that_is_stopped_before_it_is_tied_to_its_server_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been forked and not been reported: the caller is interrupted then."""
+    at_once = "import os, signal; os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGSTOP))"
+    (tmp_path / "sitecustomize.py").write_text(at_once)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = starting.Server()
+    with open(os.devnull, "wb") as nowhere:
+        socket.send_fds(server.control, [b"!"], [nowhere.fileno()] * 4)
+    while not (workers := psutil.Process(server.process.pid).children()) or workers[0].status() != "stopped":
+        time.sleep(0.001)
+    server.stop()
+    assert gone(server.process.pid)
+    assert gone(workers[0].pid)
 
 
 @LINUX
