@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url
 
-FIXTURE = Path(__file__).with_name("fixtures") / "schema-0001.sql"
+FIXTURES = {path.stem[-4:]: path for path in sorted(Path(__file__).with_name("fixtures").glob("schema-*.sql"))}
+"""The dump of a database, by the schema that it has."""
 PASSWORD = "a-secret-word"
 OWNER = "postgres"
 
@@ -25,9 +26,19 @@ OWNER = "postgres"
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
     """A file of schema 0001, written by SQLite alone."""
-    path = tmp_path / "previous.db"
+    return _restored("0001", tmp_path)
+
+
+@pytest.fixture(params=FIXTURES)
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file of each schema that there is a dump of, the current one included."""
+    return _restored(request.param, tmp_path)
+
+
+def _restored(revision: str, folder: Path) -> Path:
+    path = folder / "previous.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(FIXTURE.read_text(encoding="utf-8"))
+        connection.executescript(FIXTURES[revision].read_text(encoding="utf-8"))
         connection.execute("PRAGMA journal_mode=wal")
     return path
 
