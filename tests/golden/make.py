@@ -5,7 +5,8 @@
 All else was made once, by commit ac95b46 on 2026-11-26, and is never made again: it stands for what users have.
 
     python -m tests.golden.make --database    kept.db and ../db/fixtures/schema-0002.sql (some minutes; needs torch)
-    python -m tests.golden.make --files       baseline.json, model.safetensors, logits.json, interrupted/
+    python -m tests.golden.make --baseline    baseline.json
+    python -m tests.golden.make --models      interrupted/, trained.safetensors, drawn.safetensors, trained.json
     python -m tests.golden.make --figures     figures.json
 """
 
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -86,7 +89,7 @@ def database() -> None:
         SCHEMA.write_text(about + dump + "\n", encoding="utf-8")
 
 
-def files() -> None:
+def baseline() -> None:
     """baseline.json: what the runs `own`, before its change, and `two` found."""
     with _folder() as folder, chdir(folder):
         shutil.copy(KEPT, folder / "drbench.db")
@@ -112,6 +115,58 @@ def kept_figures() -> None:
     with _folder() as folder:
         unpack(folder)
         FIGURES.write_text(json.dumps(figures(folder), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def models() -> None:
+    """A run that Ctrl-C ended in a training; what it would have come to; model files and the logits they give."""
+    import torch
+
+    from drbench.models import create_model, load_model, save_model
+    from tests.golden.trained import DRAWN, DRAWN_AS, FOUND, INTERRUPTED, TRAINED, images
+
+    suite, wanted = HERE / "suites" / "interrupted.toml", re.compile(r"own:tiny drconv m=2 .*epoch 2 of 5")
+    shutil.rmtree(INTERRUPTED, ignore_errors=True)
+    with _folder() as folder:
+        shutil.copy(HERE / "own.py", folder)
+        command = [sys.executable, "-m", "drbench", "run", "suite", str(suite)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if wanted.search(line):
+                    process.send_signal(signal.SIGINT)
+                    break
+            process.stderr.read()
+        assert process.returncode == 130
+        _anonymous(folder / "drbench.db", folder, FIRST)
+        _compact(folder / "drbench.db")
+        (origin,) = folder.glob("drbench-files/*/origin")
+        origin.unlink()  # proves to this machine alone who began the run
+        INTERRUPTED.mkdir()
+        shutil.copy(folder / "drbench.db", INTERRUPTED)
+        shutil.copytree(folder / "drbench-files", INTERRUPTED / "drbench-files")
+
+    with _folder() as folder, chdir(folder):
+        shutil.copy(HERE / "own.py", folder)
+        _drbench(folder, "run", "suite", suite)
+        with closing(sqlite3.connect("drbench.db")) as connection:
+            connection.row_factory = sqlite3.Row
+            wanted = "WHERE stage = 'train' AND label = 'drconv m=2'"
+            ((record, key),) = connection.execute(f"SELECT id, work_key FROM record {wanted}")
+            epochs = [dict(row) for row in connection.execute("SELECT * FROM epoch WHERE record_id = ?", [record])]
+            ((weights,),) = connection.execute(
+                "SELECT path FROM file WHERE name = 'weights' AND record_id = ?", [record]
+            )
+            ((ranks,),) = connection.execute("SELECT true_class_rank FROM prediction WHERE record_id = ?", [record])
+        shutil.copy(weights, TRAINED)
+        made = create_model(**DRAWN_AS)
+        save_model(DRAWN, made, made.variant)
+        logits = {}
+        for name, model in ("trained", load_model(TRAINED, trust=("own:tiny",))), ("drawn", load_model(DRAWN)):
+            with torch.inference_mode():
+                logits[name] = model(images(model.variant.input_shape)).tolist()
+    found = {"key": key, "ranks": list(ranks), "epochs": epochs, "logits": logits}
+    FOUND.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def _drbench(folder: Path, *arguments: object, codes: tuple[int, ...] = (0,)) -> None:
@@ -158,7 +213,13 @@ def main() -> None:
     """As the docstring of the module says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_mutually_exclusive_group(required=True)
-    for name, make in {"outputs": outputs, "database": database, "files": files, "figures": kept_figures}.items():
+    for name, make in {
+        "outputs": outputs,
+        "database": database,
+        "baseline": baseline,
+        "models": models,
+        "figures": kept_figures,
+    }.items():
         group.add_argument(f"--{name}", action="store_const", dest="make", const=make)
     parser.parse_args().make()
 
