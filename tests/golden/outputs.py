@@ -16,7 +16,8 @@ from unittest import mock
 from drbench.cli import main
 
 HERE = Path(__file__).parent
-KEPT, BASELINE, EXPECTED, FIGURES = (HERE / name for name in ("kept.db", "baseline.json", "expected", "figures.json"))
+KEPT, UNUSUAL, BASELINE = (HERE / name for name in ("kept.db", "unusual.db", "baseline.json"))
+EXPECTED, FIGURES = HERE / "expected", HERE / "figures.json"
 
 FIVE, OTHER = "20261126-1539-five-d443", "20261126-1543-five-9e45"
 """The same suite on two machines; every other run is of the first."""
@@ -24,6 +25,11 @@ TWO = "20261126-1540-two-93c0"
 OWN, CHANGED = "20261126-1554-own-dbf2", "20261126-1554-own-2f54"
 """The suite `own` before and after its networks were changed: one costs more, one less, an operator is slower."""
 NOISE, OPS = "20261126-1542-noise-five-feb3", "20261126-1542-ops-9d44"
+
+IN_UNUSUAL = ("--db", "unusual.db")
+UNRULY, SWEEP, SLOWER = "20261126-1548-unruly-de22", "20261126-1549-sweep-11ed", "20261126-1550-sweep-0219"
+"""Of unusual.db: networks that fail in every way; the same suite with two learning rates."""
+EVALUATED = "20261126-1551-mobilenet_v1_0.25-1ae2"
 
 ALL = ("--metrics", "costs,latency,memory,top1")
 FORMATS = ("terminal", "md", "json", "junit", "github", "bmf")
@@ -59,6 +65,14 @@ REPORTS = {
     "runs.json": Case(("runs", "list", "--json")),
     "baseline-list.txt": Case(("baseline", "list")),
     "baseline-show.txt": Case(("baseline", "show")),
+    "unusual.txt": Case(("report", *IN_UNUSUAL), columns=120),
+    "unusual.md": Case(("report", *IN_UNUSUAL, "--format", "md")),
+    "unusual.csv": Case(("report", *IN_UNUSUAL, "--format", "csv")),
+    "unusual.json": Case(("report", *IN_UNUSUAL, "--format", "json")),
+    "unusual-latest.txt": Case(("report", *IN_UNUSUAL, "--latest"), columns=120),
+    "unusual-runs.txt": Case(("runs", "list", *IN_UNUSUAL), columns=160),
+    "show-unruly.txt": Case(("show", UNRULY, *IN_UNUSUAL), columns=120),
+    "show-evaluated.txt": Case(("show", EVALUATED, *IN_UNUSUAL), columns=120),
 }
 CHECKS = {
     "failed": Case(("check", "--run", CHANGED, "--baseline", "drbench.baseline.json", *ALL), 4),
@@ -90,6 +104,14 @@ CHECKS = {
     "compare-machines": Case(("compare", FIVE, OTHER, *ALL)),
     "compare-machines-allowed": Case(("compare", FIVE, OTHER, *ALL, "--allow-different", "device")),
     "nothing": Case(("compare", FIVE, OTHER, "--metrics", "latency", "--on-unresolved", "fail"), 3),
+    "every-failure": Case(("compare", SWEEP, UNRULY, *IN_UNUSUAL, *ALL), 4),
+    "learning-rates": Case(("compare", SWEEP, SLOWER, *IN_UNUSUAL, "--metrics", "top1"), 1),
+    "learning-rates-allowed": Case(
+        (
+            *("compare", SWEEP, SLOWER, *IN_UNUSUAL, "--metrics", "costs,memory,top1"),
+            *("--allow-different", "train.learning_rate", "--only", "shufflenet*/conv", "--only", "*drconv m=2"),
+        )
+    ),
 }
 SUFFIXES = {"terminal": "txt", "md": "md", "json": "json", "junit": "xml", "github": "github", "bmf": "bmf.json"}
 CASES = {
@@ -127,8 +149,9 @@ def command(case: Case) -> tuple[int, str]:
 
 
 def unpack(folder: Path) -> None:
-    """The kept database and baseline, under the names that commands look for."""
+    """The kept databases and baseline, the first under the name that commands look for."""
     shutil.copy(KEPT, folder / "drbench.db")
+    shutil.copy(UNUSUAL, folder)
     shutil.copy(BASELINE, folder / "drbench.baseline.json")
 
 
@@ -136,10 +159,27 @@ def figures(folder: Path) -> dict[str, Any]:
     """Every figure that the reports hold, by place, network and label; and every verdict of the checks."""
     with chdir(folder):
         _, report = command(REPORTS["report.json"])
-        found: dict[str, Any] = {"report": dict(_figures(json.loads(report))), "checks": {}}
+        _, unusual = command(REPORTS["unusual.json"])
+        found: dict[str, Any] = {
+            "report": _by_place(json.loads(report)),
+            "checks": {},
+            "unusual": _by_place(json.loads(unusual)),
+        }
         for name, case in CHECKS.items():
             _, text = command(Case((*case.arguments, "--format", "json"), case.code))
             found["checks"][name] = _verdicts(json.loads(text)) if text else {}
+    return found
+
+
+def _by_place(report: Any) -> dict[str, Any]:
+    """Where a network is in several tables of a suite (other settings), the later ones are numbered."""
+    found: dict[str, Any] = {}
+    for place, row in _figures(report):
+        number = 2
+        name = place
+        while name in found:
+            name, number = f"{place} ({number})", number + 1
+        found[name] = row
     return found
 
 
@@ -149,7 +189,7 @@ def _figures(report: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield _place(table, row), _scalars(row)
     for row in report["published"]:
         yield f"published | {row['architecture']} | {row['label']} | {row['source']}", _scalars(row)
-    for table in report["ops"]:
+    for table in report.get("ops", ()):
         for row in table["rows"]:
             place = f"{_place(table, row)} | batch {row['op_batch_size']} | {row['op_pass']}"
             yield place, _scalars(row)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sqlite3
-from contextlib import closing
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.golden.outputs import CASES, EXPECTED, FIGURES, KEPT, command, differences, figures, unpack
+from tests.golden.outputs import CASES, EXPECTED, FIGURES, KEPT, UNUSUAL, command, differences, figures, unpack
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,26 @@ def test_the_figures_are_the_same(folder: Path) -> None:
     assert list(differences(kept, figures(folder))) == []
 
 
+@pytest.mark.parametrize("name", ["report", "unusual"])
+def test_csv_has_the_figures_of_json(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(folder)
+    found = json.loads(command(CASES[f"{name}.json"])[1])
+    rows = [row for part in ("tables", "ops") for table in found.get(part, ()) for row in table["rows"]]
+    lines = list(csv.DictReader(io.StringIO(command(CASES[f"{name}.csv"])[1])))
+    written = Counter(frozenset(_numbers(line)) for line in lines if line["kind"] != "published")
+    figures = [frozenset(_numbers(row)) for row in rows]
+    assert len(figures) == written.total() >= 20
+    for one in figures:
+        assert any(one <= line for line in written), one
+
+
+def _numbers(row: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    for name, value in row.items():
+        with suppress(ValueError, TypeError):
+            if not isinstance(value, bool):
+                yield name, float(str(value))
+
+
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
 def test_the_time_zone_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.chdir(folder)
@@ -56,3 +80,18 @@ def test_the_kept_database_holds_what_matters() -> None:
         assert ask("SELECT status FROM record") == {"done", "failed"}
         assert ask("SELECT batch_size FROM measurement WHERE name = 'latency_ratio'") == {1, 8}
         assert ask("SELECT count(DISTINCT seed) FROM record WHERE stage = 'train' GROUP BY run_id") == {2, 5}
+
+
+def test_the_unusual_database_holds_what_matters() -> None:
+    with closing(sqlite3.connect(f"{UNUSUAL.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+
+        def ask(statement: str) -> set[object]:
+            return {row[0] for row in connection.execute(statement)}
+
+        assert ask("SELECT status FROM run") == {"done", "failed", "interrupted"}
+        failed = "SELECT json_extract(settings, '$.ended') FROM record WHERE status = 'failed'"
+        assert ask(failed) == {"failed", "oom"}
+        assert ask("SELECT stage FROM record WHERE status = 'failed'") == {"cost", "memory", "latency", "train"}
+        assert len(ask("SELECT settings FROM record WHERE settings LIKE '%eval_weights%'")) == 2
+        assert ask("SELECT json_extract(settings, '$.train.learning_rate') FROM record") >= {0.05, 0.01}
+        assert ask("SELECT operator FROM variant") >= {"condconv", "drconv", "fixed-grid", "random-guide"}
