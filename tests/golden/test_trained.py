@@ -50,7 +50,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resumed(interrupted: Path) -> tuple[Path, list[dict[str, Any]]]:
     """The directory after `drbench run --resume`, and the records that were there before."""
     before = select(interrupted / "drbench.db", "SELECT * FROM record ORDER BY id")
-    said = process(["run", "--resume", "latest", "--trust", "own:tiny"], interrupted)
+    said = process(["run", "--resume", "latest", "--trust", "own:tiny", "--db", "drbench.db"], interrupted)
     assert said.returncode == 0, said.stderr
     return interrupted, before
 
