@@ -25,6 +25,8 @@ from drbench.names import source_hashes
 from drbench.opbench.convert import key, variant
 from drbench.presets import PRESETS, preset
 from drbench.records import Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
+from drbench.suite import plan, read_suite, validate
+from drbench.suite_tables import Suite
 
 PLAIN = Variant("shufflenet_v2_x0_5")
 DRCONV = replace(PLAIN, operator="drconv", operator_args={"regions": 8, "experts": 4})
@@ -289,6 +291,17 @@ SHAPE = {"name": "1x1-4-6@5", "channels": 4, "height": 5, "width": 5, "outputs":
 OPS_KEYS = {"conv": "1cf43b1f878bb7a2", "region_conv2d": "ec462af16b37c74d", "DRConv2d": "2e668cf97cce38f5"}
 
 
+SUITES = {
+    "controls": "6bbb36509413d6c9",
+    "mobilenet": "c07a1bb1c602bc09",
+    "paper": "a6a2971e3a4d01ee",
+    "shufflenet": "6fc9341488eba27f",
+    "smoke": "b755548d298abf16",
+}
+"""Of the shipped suites: the digest of `work_of`. Whoever changes what a suite holds changes its line."""
+WITH_OPTIONS = "0c49730225820729"
+
+
 def test_the_tables_hold_every_field_there_was() -> None:
     def names(kind: Any) -> list[str]:
         return [field.name for field in fields(kind)]
@@ -307,6 +320,29 @@ def test_variant_hashes(name: str) -> None:
 def test_work_keys(name: str) -> None:
     experiment, of = EXPERIMENTS[name]
     assert identity.experiment_key(experiment, of) == KEYS[name]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_work_of_the_shipped_suites(name: str) -> None:
+    """Results of a suite are found again only if all of its work has the keys and labels that it had."""
+    assert work_of(read_suite(name)) == SUITES[name]
+
+
+def test_work_of_a_suite_with_options() -> None:
+    given = {"match": ["madds", "params"], "regions": [2, 8], "seeds": 2, "batch_sizes": [1, 8]}
+    assert work_of(read_suite("mobilenet", given)) == WITH_OPTIONS
+
+
+def test_a_suite_may_name_the_task_that_it_has_had() -> None:
+    document = {"name": "one", "architectures": ["shufflenet_v2_x0_5"]}
+    assert work_of(validate({**document, "task": "classify"}, "x")) == work_of(validate(document, "x"))
+
+
+def work_of(suite: Suite) -> str:
+    """One digest over all work, in order: stage, labels, keys."""
+    return identity.digest(
+        [[one.stage, one.labels, [identity.experiment_key(one, v) for v in one.variants]] for one in plan(suite)]
+    )
 
 
 def test_keys_of_the_operator_benchmark() -> None:
