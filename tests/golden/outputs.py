@@ -29,6 +29,7 @@ NOISE, OPS = "20261126-1542-noise-five-feb3", "20261126-1542-ops-9d44"
 IN_UNUSUAL = ("--db", "unusual.db")
 UNRULY, SWEEP, SLOWER = "20261126-1548-unruly-de22", "20261126-1549-sweep-11ed", "20261126-1550-sweep-0219"
 """Of unusual.db: networks that fail in every way; the same suite with two learning rates."""
+EVALUATED_PLAIN = "20261126-1551-mobilenet_v1_0.25-7b99"
 EVALUATED = "20261126-1551-mobilenet_v1_0.25-1ae2"
 
 ALL = ("--metrics", "costs,latency,memory,top1")
