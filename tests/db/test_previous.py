@@ -137,12 +137,10 @@ def test_a_writer_upgrades_it_after_a_backup_and_loses_nothing(earlier: Path) ->
         assert list(store.runs()) == runs
         assert list(store.records()) == records
         backup = store.backup
-    assert {table: select(earlier, f"SELECT * FROM {table}") for table in TABLES} == {t: rows[t] for t in TABLES}
-    upgraded = select(earlier, "SELECT * FROM record")
-    assert len({row["uid"] for row in upgraded}) == len(records)
-    assert [{name: row[name] for name in old} for row, old in zip(upgraded, rows["record"], strict=True)] == rows[
-        "record"
-    ]
+    for table, old in rows.items():  # a later schema may have further columns
+        columns = ", ".join(old[0])
+        assert select(earlier, f"SELECT {columns} FROM {table}") == old, table
+    assert len({row["uid"] for row in select(earlier, "SELECT uid FROM record")}) == len(records)
     assert backup is None or by_hand(backup) == (runs, records)
     assert select(earlier, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": REVISIONS[-1]}]
     with Store.open(earlier, write=True) as store:
