@@ -116,7 +116,7 @@ def test_all_that_a_file_holds_goes_there_and_back(made: str, drbench: Command, 
             assert sorted(map(repr, ours)) == theirs
     assert drbench("runs", "rm", "20261125-0219-ops", "--db", made)[0] == 0
     assert drbench("runs", "rm", "20261125-0219-previous", "--db", made)[0] == 0
-    assert {execute(made, f'SELECT COUNT(*) FROM "{table}"')[0][0] for table in TABLES} == {0}
+    assert {execute(made, f'SELECT COUNT(*) FROM "{table}"')[0][0] for table in Base.metadata.tables} == {0}
 
 
 def test_a_run_by_the_real_command(made: str, drbench: Command) -> None:
