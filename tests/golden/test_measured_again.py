@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import chdir, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from drbench_db.rows import hashed
 
 from drbench.measure.machine import machine
 from tests.cli.conftest import process
-from tests.golden.outputs import EVALUATED, EVALUATED_PLAIN, UNUSUAL
+from tests.golden.outputs import EVALUATED, EVALUATED_PLAIN, UNUSUAL, Case, command
 from tests.golden.trained import HERE, INTERRUPTED
 
 IMAGES = 500
@@ -23,9 +23,10 @@ IMAGES = 500
 
 def compared(folder: Path, before: str, *options: str) -> list[dict[str, Any]]:
     """The verdicts on the newest run of the database in `folder` beside an earlier one."""
-    said = process(["compare", before, "latest", *options, "--format", "json"], folder)
-    assert said.returncode in (0, 1), said.stderr
-    return list(json.loads(said.stdout)["verdicts"])
+    with chdir(folder):
+        code, text = command(Case(("compare", before, "latest", *options, "--format", "json")))
+    assert code in (0, 1)
+    return list(json.loads(text)["verdicts"])
 
 
 @pytest.mark.parametrize(("label", "before", "top1"), [("conv", EVALUATED_PLAIN, 0.1), ("drconv", EVALUATED, 0.106)])
