@@ -23,8 +23,8 @@ SHORTENED = {
     " --match madds --preset standard --epochs 1 --seeds 1",
     "drbench run ops --quick": "drbench run ops --shapes 1x1-24-24@28 --batch-sizes 1 --rounds 3",
 }
-# `make` builds an environment of its own, which is what runs these tests.
-ELSEWHERE = {"make test", "make lint"}
+# An installation, and what runs these tests.
+ELSEWHERE = {"make test", "make lint", "make fuzz", "pip install ."}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -63,15 +63,26 @@ def run_all(page: str, where: Path) -> None:
 
 def test_the_readme(tmp_path: Path) -> None:
     run_all("README.md", tmp_path)
-    for code in blocks("README.md", "python"):
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=300)
+    for code, shown in examples("README.md"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, shown), done.stderr
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """Blocks of Python, each with the text block that follows it directly: what it prints."""
+    text = (TOP / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return found
 
 
 def test_every_shortened_command_is_still_there() -> None:
     assert set(SHORTENED) <= set(commands("README.md"))
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(TOP)) for p in (TOP / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(TOP)) for p in (TOP / "docs").glob("*.md"))])
 def test_links_lead_somewhere(page: str) -> None:
     text = (TOP / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
