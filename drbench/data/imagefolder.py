@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Subset
 from drbench.data.augment import check_augment
 from drbench.data.decode import DECODING, decode
 from drbench.data.files import Found, find_images
-from drbench.data.info import IMAGEFOLDER_SIZE, folder_classes, folder_root
+from drbench.data.folders import IMAGEFOLDER_SIZE, folder_classes, folder_root
 from drbench.data.preprocess import CROP_FRACTION, IMAGENET_MEAN, IMAGENET_STD, describe, folder_transform, override
 from drbench.data.splits import Splits, hold_out
 from drbench.data.waiting import silent

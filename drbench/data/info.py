@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from drbench import bounds, paths
-from drbench.errors import InputError, unknown
+from drbench.data.arguments import side
+from drbench.data.folders import IMAGEFOLDER_SIZE, folder_classes, folder_root
+from drbench.errors import unknown
 from drbench.names import HINT, is_import
 from drbench.records import DataSettings
 
@@ -26,8 +25,6 @@ class Info:
 
 
 IMAGEFOLDER = "imagefolder"
-IMAGEFOLDER_SIZE = 224
-"""Side of the square an image folder's images are cropped to, in pixels, unless `input_size` says otherwise."""
 
 KNOWN: Mapping[str, Info] = {
     "shapes": Info(10, (3, 32, 32), synthetic=True),
@@ -59,46 +56,3 @@ def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
         splits = open_data(settings, input_size=input_size)
         return Info(len(splits.classes), splits.input_shape, splits.synthetic)
     raise unknown("data set", settings.name, NAMES, HINT)
-
-
-def side(name: str, value: Any) -> int | None:
-    """A side of an image in pixels from a suite's [data.args], or None. InputError for what is no such number."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= bounds.SIDE:
-        raise InputError(f"data {name}: got {value!r:.50}; expected a whole number of pixels from 1 to {bounds.SIDE}")
-    return value
-
-
-def folder_root(root: str | None) -> Path:
-    """The folder of an image folder data set. InputError unless it holds train/ and val/."""
-    if root is None:
-        raise InputError("data set 'imagefolder' needs --data-root DIR, a folder with train/CLASS/* and val/CLASS/*")
-    base = paths.expanded(root, "--data-root")
-    for part in ("train", "val"):
-        if not paths.is_directory(base / part, "--data-root"):
-            raise InputError(
-                f"no image folder in {base}: expected {base / part}/CLASS/*.jpg (train/ and val/ side by side)"
-            )
-    return base
-
-
-def folder_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the class folders in `folder`, sorted as torchvision's ImageFolder numbers them, without hidden ones.
-
-    InputError for none, for a link that leads nowhere, and for a name that is not UTF-8.
-    """
-    try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}") from error
-    for entry in entries:
-        if entry.is_symlink() and not entry.exists():
-            raise InputError(f"{entry} is a link that leads nowhere. Repair or remove it")
-    names = sorted(entry.name for entry in entries if entry.is_dir())
-    for name in names:
-        if not name.isprintable():  # a model file keeps the names, as UTF-8
-            raise InputError(f"{folder}: got a class folder named {name!r}; expected printable UTF-8. Rename it")
-    if not names:
-        raise InputError(f"{folder}: expected class folders as {folder}/CLASS/*.jpg (or png, ...), got none")
-    return tuple(names)

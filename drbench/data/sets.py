@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from drbench.data.arguments import side
 from drbench.data.custom import open_custom
 from drbench.data.imagefolder import imagefolder
-from drbench.data.info import side
 from drbench.data.shapes import shapes
 from drbench.data.small import cifar10, cifar100, fashion_mnist
 from drbench.data.splits import Splits, check_splits

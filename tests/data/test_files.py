@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from drbench.data.files import find_images
-from drbench.data.info import folder_classes
+from drbench.data.folders import folder_classes
 from drbench.errors import DataError, InputError
 
 
