@@ -74,7 +74,7 @@ THEN = {"SIGSTOP server, SIGKILL command": signal.SIGKILL, "SIGSTOP worker, SIGT
 """What the command gets after its server or worker was stopped."""
 WORK = ("latency", "train")
 ANNOUNCED = re.compile(r"^(cost|latency|train) mobilenet\S* [^:]*: (?:[\d.]+|top-1) .*$", re.MULTILINE)
-ONE_LINE = re.compile(r"drbench: error: interrupted( by SIG(TERM|HUP))?(; go on with: drbench run --resume \S+)?")
+ONE_LINE = re.compile(r"drbench: error: interrupted( by SIG(TERM|HUP))?(; continue with: drbench run --resume \S+)?")
 
 
 @dataclass

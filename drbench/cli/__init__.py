@@ -1,7 +1,7 @@
-"""The command line. `main` is where every error ends up: one line on stderr and a documented exit code.
+"""The command line. `main` turns each error into one line on stderr and a documented exit code.
 
-Each verb is a file of a few lines over a library call; what a verb needs is imported when it runs, so that help,
-completion and mistakes in the command line cost no torch.
+Each command is a file of a few lines over a library call. It imports what it needs when it runs, so that --help,
+completion and usage errors do not load torch.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MASKED = 20_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code (see docs/architecture.md) is what comes back.
+    """Run one command and return its exit code (docs/architecture.md).
 
-    Without `argv`: the command line of this process, which ends in order on Ctrl-C, SIGTERM and SIGHUP.
+    Without `argv`: run the command line of this process, and end in order on Ctrl-C, SIGTERM and SIGHUP.
     """
     if argv is None:
         return interrupts.orderly(lambda: main(sys.argv[1:]))
@@ -50,25 +50,25 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return complain(interrupts.words(), INTERRUPTED)
     except DrbenchError as error:
-        if interrupts.asked() and error.exit_code != INTERRUPTED:  # it followed from the end that was asked for
+        if interrupts.asked() and error.exit_code != INTERRUPTED:  # a consequence of the interrupt
             return complain(interrupts.words(), INTERRUPTED)
         return complain(str(error), error.exit_code)
     except Exception as error:
         if interrupts.asked() or type(error).__name__ == "Abort":  # Ctrl-C as older typer passes it on
             return complain(interrupts.words(), INTERRUPTED)
         if hasattr(error, "format_message"):  # typer's usage errors, wherever its releases keep their classes
-            return complain(f"{error.format_message()} (drbench --help shows how)", USAGE)
+            return complain(f"{error.format_message()} (see drbench --help)", USAGE)
         if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own
             return complain(str(error), code)
         if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a lone surrogate
             return complain(f"got '{printable(error.object, CELL)}'; expected text in UTF-8", USAGE)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return complain(f"the disk is full: {error.filename or 'no space left'}", FAILED)
-        return complain(f"{type(error).__name__}: {error}. This is drbench's own fault; {_report(error)}", INTERNAL)
+        return complain(f"{type(error).__name__}: {error}. This is a bug in drbench; {_report(error)}", INTERNAL)
 
 
 def complain(message: str, code: int) -> int:
-    """One line on stderr, and the code to leave with."""
+    """Print one line on stderr; return the exit code."""
     text = _hidden(message)
     masked = passwords.without_password(text[:MASKED]) + text[MASKED:]
     words = (printable(word, CELL) for word in masked.split())  # a long name must not push the hint out of the line
@@ -77,12 +77,12 @@ def complain(message: str, code: int) -> int:
 
 
 def _hidden(text: str) -> str:
-    """A text without the passwords that this command was given."""
+    """`text` without the passwords of this command line."""
     return passwords.hidden(text, passwords.in_command(sys.argv[1:], [os.environ.get("DRBENCH_DB", "")]))
 
 
 def _report(error: Exception) -> str:
-    """Write the traceback to a file; says where it is, or shows its last frame where no file can be written."""
+    """Write the traceback to a file; return where it is, or its last frame if no file can be written."""
     path = Path(f"drbench-error-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt")
     text = "".join(traceback.format_exception(error))
     lines = [" ".join(["drbench", *passwords.masked_command(sys.argv[1:])]), "", *_hidden(text).split("\n")]

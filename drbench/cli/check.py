@@ -177,7 +177,7 @@ def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
         outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
     if outcome.status == "interrupted":
         then = f"drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}"
-        raise InterruptedRunError(f"{interrupts.words()}; go on with: {then}")
+        raise InterruptedRunError(f"{interrupts.words()}; continue with: {then}")
     return store.run(outcome.run_id)
 
 

@@ -1,4 +1,4 @@
-"""`drbench compare`: one run beside another, judged as a check is."""
+"""`drbench compare`: compare two runs by the rules of `drbench check`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from drbench.errors import InputError
 
 
 def compare(
-    before: Annotated[str, typer.Argument(help="The run to hold the other against: an id, or the beginning of one.")],
-    now: Annotated[str, typer.Argument(help="The run that is judged.")] = "latest",
+    before: Annotated[str, typer.Argument(help="Run to compare with: its id, or a prefix of it.")],
+    now: Annotated[str, typer.Argument(help="Run to judge.")] = "latest",
     metrics: Metrics = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant.")] = None,
+    only: o.Only = None,
     limit: Limit = None,
     on_unresolved: OnUnresolved = None,
     allow_different: Allow = None,
@@ -25,7 +25,7 @@ def compare(
     output: Output = None,
     db: o.Db = None,
 ) -> None:
-    """What changed from one run to another: ratio, interval and verdict of every variant. Exit codes as of a check."""
+    """Compare two runs: ratio, interval and verdict per variant. Exit codes are those of `drbench check`."""
     from drbench.check import gate, rules
     from drbench.check.facts import METRICS
     from drbench.cli import verdicts
@@ -35,7 +35,9 @@ def compare(
     with reading(db) as store:
         old, new = store.run(before), store.run(now)
         if old.id == new.id:
-            raise InputError(f"run {old.id} beside itself says nothing: name another (drbench runs list shows all)")
+            raise InputError(
+                f"drbench compare: got run {old.id} twice; expected two runs. List them with drbench runs list"
+            )
         asked = rules.rules(
             gate.table_of(new),
             metrics=choices(metrics or ()) or list(METRICS),

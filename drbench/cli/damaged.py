@@ -1,4 +1,4 @@
-"""How a verb that only reads deals with a damaged database: it shows the rest, says what it left out, and fails."""
+"""Reading a damaged database: print the intact records, name the damaged ones, and fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(db: str | None) -> Iterator[Store]:
-    """A store to be read. Damaged records that were left out are named on stderr, and the exit code is 4."""
+    """Open a store for reading. Damaged records are left out and named on stderr; the exit code is then 4."""
     from drbench_db import Store
     from drbench_db.validate import DamagedError
 
@@ -38,6 +38,6 @@ def reading(db: str | None) -> Iterator[Store]:
 
 
 def warn(store: Store) -> None:
-    """Name on stderr what was left out."""
+    """Name the damaged records on stderr."""
     for line in store.damages.lines():
         say(f"drbench: warning: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`drbench db`: the database itself."""
+"""`drbench db`: manage the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from drbench.cli import options as o
 from drbench.cli.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Look after the database.")
+app = typer.Typer(no_args_is_help=True, help="Manage the database.")
 
 
 @app.callback()
@@ -17,9 +17,9 @@ def _db() -> None:
 
 @app.command("upgrade")
 def upgrade(db: o.Db = None) -> None:
-    """Bring a database up to this drbench: a file after a backup (writing verbs do so too), a server's only here."""
+    """Upgrade the schema of a database. Files are backed up first; commands that write upgrade them too."""
     from drbench_db import Store
 
     with Store.open(db, write=True, upgrade=True) as store:
-        copy = f"; the copy from before is {store.backup}" if store.backup else ""
-        say(f"{store.name} has this drbench's schema{copy}")
+        copy = f"; backup: {store.backup}" if store.backup else ""
+        say(f"{store.name} has the current schema{copy}")

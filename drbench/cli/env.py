@@ -1,4 +1,4 @@
-"""`drbench env`: the machine and the code, as a run would record them."""
+"""`drbench env`: print the machine and the code as a run records them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drbench.text import to_json
 
 
 def env(as_json: o.Json = False) -> None:
-    """This machine and this code."""
+    """Print the facts about this machine and this code that a run records."""
     from drbench.measure.machine import code, machine
 
     facts = asdict(machine()) | asdict(code())

@@ -1,4 +1,4 @@
-"""`drbench export`: runs into a database file of their own, for another machine."""
+"""`drbench export`: copy runs into another database."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from drbench.cli.output import say
 
 def export(
     output: Annotated[
-        str, typer.Option("-o", "--output", help="The database file to make or to add to; or a PostgreSQL URL.")
+        str,
+        typer.Option("-o", "--output", help="Database to write to, created if missing: a file, or a PostgreSQL URL."),
     ],
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="A run's id, its beginning, or 'latest'; may be repeated.")
+        list[str] | None, typer.Option("--run", help="Run to export: its id, a prefix of it, or 'latest'; repeatable.")
     ] = None,
     db: o.Db = None,
 ) -> None:
-    """Write runs (all, or those named) into another database, which `drbench import` takes in elsewhere."""
+    """Copy all runs, or those named, into another database. Read it elsewhere with `drbench import`."""
     from drbench.exchange import give
 
     with reading(db) as store:
         for found in give(store, run or [], output):
             say(line(found.run_id, found.status, found.added, found.known))
-        say(f"read it with: drbench import {passwords.of_database(output)}")
+        say(f"import it: drbench import {passwords.of_database(output)}")

@@ -1,4 +1,4 @@
-"""`drbench import`: results that lie elsewhere, into the database."""
+"""`drbench import`: copy results from elsewhere into the database."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def import_(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Databases of drbench (paths or URLs), or JSON files of `python -m drbench_kernels.bench`.",
+            help="drbench databases (paths or URLs), or JSON files of `python -m drbench_kernels.bench`.",
         ),
     ],
     db: o.Db = None,
 ) -> None:
-    """Take the runs of other databases and machines into this one; what is here is not taken twice."""
+    """Copy the runs of other databases into this one. Records that are already here are skipped."""
     from drbench_db import Store
 
     from drbench.exchange import take
@@ -29,11 +29,11 @@ def import_(
         for file in files:
             for found in take(file, store):
                 say(line(found.run_id, found.status, found.added, found.known))
-        say(f"see them with: drbench report{o.db_option(db)}")
+        say(f"see the results: drbench report{o.db_option(db)}")
 
 
 def line(run: str, status: str, added: int, known: int) -> str:
-    """What became of a run that was imported or exported."""
+    """One line on a run that was imported or exported."""
     if added == 0 and known:
-        return f"run {run} {status}: all {known} records are there already"
-    return f"run {run} {status}: {added} records added{f', {known} there already' if known else ''}"
+        return f"run {run} {status}: all {known} records exist already"
+    return f"run {run} {status}: {added} records added{f', {known} exist already' if known else ''}"

@@ -1,4 +1,4 @@
-"""`drbench init`: files that a repository needs to be checked by drbench."""
+"""`drbench init`: write the files that a repository needs for checks by drbench."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from drbench.cli.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Make a repository's own files for drbench.")
+app = typer.Typer(no_args_is_help=True, help="Set up a repository for drbench.")
 
 
 @app.callback()
@@ -20,12 +20,13 @@ def _init() -> None:
 @app.command("ci")
 def ci(
     suite: Annotated[
-        str | None, typer.Option("--suite", help="A shipped suite to copy, or a TOML file of your own (a small one).")
+        str | None,
+        typer.Option("--suite", help="Suite to check: a shipped one, or your own TOML file. Choose a small one."),
     ] = None,
-    directory: Annotated[Path, typer.Option("--dir", help="The top of the repository.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    directory: Annotated[Path, typer.Option("--dir", help="Top directory of the repository.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a suite, a baseline of its costs, and a GitHub workflow that checks every pull request against it."""
+    """Write a suite, a baseline of its costs, and a GitHub workflow that checks each pull request against it."""
     from drbench.ci import files
     from drbench.cli.progress import Progress
 
@@ -33,6 +34,6 @@ def ci(
         made = files.write(directory, suite, force=force, on_event=shown)
     for path in made:
         say(f"wrote {directory / path}")
-    say("next: commit these; a pull request that makes a network costlier will fail, with the layer named")
-    say("where that is intended: run `drbench check` on the suite here, then")
+    say("next: commit these files. A pull request that makes a network more costly then fails and names the layer.")
+    say("If a higher cost is intended, run `drbench check` on the suite here, then:")
     say("drbench baseline accept --only VARIANT --metric costs --reason WHY")

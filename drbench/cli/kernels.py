@@ -1,4 +1,4 @@
-"""`drbench kernels`: the native CPU kernels, built ahead (for an image, a CI cache), and what runs on this machine."""
+"""`drbench kernels`: build the native CPU kernels in advance, or print which kernels this machine uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drbench.cli.output import say, write
 from drbench.errors import FailedError
 from drbench.text import to_json
 
-app = typer.Typer(no_args_is_help=True, help="Build the native CPU kernels, or see what runs here.")
+app = typer.Typer(no_args_is_help=True, help="Build the native CPU kernels, or print which kernels this machine uses.")
 
 
 @app.callback()
@@ -21,9 +21,9 @@ def _kernels() -> None:
 
 @app.command("build")
 def build(
-    force: Annotated[bool, typer.Option("--force", help="Even where they are built already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build again even if they are built.")] = False,
 ) -> None:
-    """Build the native CPU kernels with the C++ compiler at hand; prints the library's path."""
+    """Build the native CPU kernels with the C++ compiler of this machine, and print the path of the library."""
     from drbench_kernels.native import BuildError
     from drbench_kernels.native import build as build_library
 
@@ -35,7 +35,7 @@ def build(
 
 @app.command("status")
 def status(as_json: o.Json = False) -> None:
-    """Which kernels region convolutions take on this machine, and if not the native ones, why."""
+    """Print which kernels region convolutions use on this machine, and why, if not the native ones."""
     found = _status()
     if as_json:
         write(to_json(found))
@@ -49,7 +49,7 @@ def status(as_json: o.Json = False) -> None:
 
 
 def _status() -> dict[str, Any]:
-    """All that is shown; "" for what is not there. `paths`: dtype -> what a region convolution on the CPU takes."""
+    """All that is printed; "" where there is nothing. `paths`: dtype -> kernels of a region convolution on the CPU."""
     from importlib.metadata import version
     from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""`drbench models`: which networks there are, and what one of them costs, layer by layer."""
+"""`drbench models`: list the networks, or print the cost of one layer by layer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from drbench.measure.cost import Cost
     from drbench.records import Variant
 
-app = typer.Typer(no_args_is_help=True, help="List networks, and show what one costs.")
+app = typer.Typer(no_args_is_help=True, help="List networks, or print what one costs.")
 
 
 @app.command("list")
 def list_(as_json: o.Json = False) -> None:
-    """Networks, recipes and operators by name."""
+    """List networks, recipes and operators."""
     from drbench.cli.tables import show, table
     from drbench.models import ARCHITECTURES, RECIPES
     from drbench.operators import OPERATORS
@@ -39,20 +39,13 @@ def list_(as_json: o.Json = False) -> None:
 
 
 @app.command("show")
+@o.overriding(*o.OF_NETWORK)
 def show_(
     name: Annotated[str, typer.Argument(help="A model, or package.module:callable.")],
-    regions: o.Regions = None,
-    operator: o.Operator = None,
-    set_: o.Set = None,
-    where: o.Where = None,
-    where_set: o.WhereSet = None,
-    model_set: o.ModelSet = None,
-    input_: o.Input = None,
-    num_classes: o.Classes = None,
-    stem_stride: o.StemStride = None,
+    given: dict[str, Any],
     as_json: o.Json = False,
 ) -> None:
-    """The layer table of a network with its cost; plain, or converted with --regions or --operator."""
+    """Print the cost of a network layer by layer: plain, or converted with --regions or --operator."""
     from drbench import models
     from drbench.experiment import check
     from drbench.measure import cost
@@ -60,8 +53,8 @@ def show_(
     from drbench.records import Experiment
     from drbench.suite import of_model, variants
 
-    given = {key.rstrip("_"): value for key, value in locals().items() if key in _OVERRIDES}
-    given["input"], given["num_classes"] = input_ or "3,224,224", num_classes or 1000
+    num_classes = given["num_classes"]
+    given = {**given, "input": given["input"] or "3,224,224", "num_classes": num_classes or 1000}
     suite = of_model(name, o.as_overrides(given), stages=["cost"])
     rows = variants(suite)[name]
     chosen = rows[1:] or rows
@@ -80,9 +73,6 @@ def show_(
         return
     for one in found:
         _print(*one)
-
-
-_OVERRIDES = ("regions", "operator", "set_", "where", "where_set", "model_set", "stem_stride")
 
 
 def _beside(variant: Variant, found: Cost) -> list[dict[str, Any]]:
@@ -137,7 +127,7 @@ def _print(variant: Variant, label: str, found: Cost, notes: Sequence[str]) -> N
     for name in found.uncounted:
         say(f"not counted: {name}")
     if found.data_dependent:
-        say("the network looks at its data: other images may cost more or less")
+        say("the cost depends on the images: others may cost more or less")
     for note in notes:
         say(f"note: {note}")
     for row in _beside(variant, found):

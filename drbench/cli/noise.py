@@ -1,8 +1,8 @@
-"""`drbench noise`: how small a difference this machine can tell, and in what time."""
+"""`drbench noise`: measure how small a difference this machine can resolve, and in what time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from drbench.noise import Floor
 
 
+@o.overriding("only", "batch_sizes", "threads", "device", "precision")
 def noise(
-    suite: Annotated[str, typer.Argument(help="Whose plain networks: a shipped suite, or a TOML file.")] = "smoke",
-    max_time: Annotated[float, typer.Option("--max-time", help="Seconds that it may take.")] = 120.0,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant.")] = None,
-    batch_sizes: o.BatchSizes = None,
-    threads: o.Threads = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
+    given: dict[str, Any],
+    suite: Annotated[
+        str, typer.Argument(help="Suite whose plain networks are timed: a name or a TOML file.")
+    ] = "smoke",
+    max_time: Annotated[float, typer.Option("--max-time", help="Maximum seconds to measure.")] = 120.0,
     db: o.Db = None,
 ) -> None:
-    """Time networks beside their own copies: what they differ by is no effect of anything. Kept as a run."""
+    """Time networks against copies of themselves: the difference is the noise of this machine. Recorded as a run."""
     from drbench_db import Store
 
     from drbench.cli.progress import Progress
@@ -34,7 +33,6 @@ def noise(
     from drbench.suite import read_suite
 
     o.seconds("--max-time", max_time)
-    given = {"only": only, "batch_sizes": batch_sizes, "threads": threads, "device": device, "precision": precision}
     found = read_suite(suite, o.as_overrides(given))
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
@@ -43,14 +41,14 @@ def noise(
         say(line)
     say(f"run {outcome.run_id} {outcome.status}")
     if outcome.status == "interrupted":
-        raise InterruptedRunError(f"{interrupts.words()}: run {outcome.run_id} holds what was measured")
+        raise InterruptedRunError(f"{interrupts.words()}: run {outcome.run_id} keeps what was measured")
     if outcome.failed:
         say("drbench: error: not all networks could be timed", err=True)
         raise typer.Exit(FAILED)
 
 
 def table(floors: tuple[Floor, ...]) -> list[str]:
-    """A line for each network and batch size, under a heading."""
+    """A heading, and a line per network and batch size."""
     from drbench.noise import MINUTES
 
     if not floors:

@@ -1,11 +1,14 @@
-"""The options that `run suite`, `run model` and `models show` share, and how they become overrides of a suite."""
+"""Options that several commands share. `OVERRIDES` is the one table of the options that change a suite."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,66 +17,114 @@ import typer
 from drbench import bounds, overrides, passwords
 from drbench.errors import InputError
 
-Trust = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--trust", metavar="NAME", help="Code that a model file or an imported run may name; may be repeated."
-    ),
-]
-Db = Annotated[str | None, typer.Option("--db", help="Database, path or URL [$DRBENCH_DB or ./drbench.db].")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DRBENCH_DB or ./drbench.db].")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT.")]
 
-Operator = Annotated[
-    list[str] | None, typer.Option("--operator", help="Operator by name or package.module:callable; may be repeated.")
-]
-Regions = Annotated[str | None, typer.Option("--regions", help="Region counts to sweep: 8, or 1,2,4,8,16.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Operator argument key=value; may be repeated.")]
-Where = Annotated[list[str] | None, typer.Option("--where", help="Recipe, or glob patterns over module names.")]
-WhereSet = Annotated[list[str] | None, typer.Option("--where-set", help="Of --where: guide=block, unsuitable=skip.")]
-ModelSet = Annotated[list[str] | None, typer.Option("--model-set", help="Architecture argument key=value.")]
-Init = Annotated[str | None, typer.Option("--init", help="Converted layers: fresh or preserve.")]
-Match = Annotated[list[str] | None, typer.Option("--match", help="Add plain networks of equal cost: madds or params.")]
-Input = Annotated[str | None, typer.Option("--input", help="Input shape, as in 3,224,224.")]
-Classes = Annotated[int | None, typer.Option("--num-classes", help="Outputs of the classifier.")]
-StemStride = Annotated[int | None, typer.Option("--stem-stride", help="Total stride of the stem; 1 under 64 px.")]
 
-Stages = Annotated[list[str] | None, typer.Option("--stages", help="Of cost,memory,latency,train.")]
-Data = Annotated[str | None, typer.Option("--data", help="Data set by name or package.module:callable.")]
-DataRoot = Annotated[str | None, typer.Option("--data-root", help="Where the data set lies.")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is not there.")]
-ValFraction = Annotated[float | None, typer.Option("--val-fraction", help="Share of train held out for choices.")]
-Preset = Annotated[str | None, typer.Option("--preset", help="Training recipe: quick, standard or paper.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs of training.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images in a training step.")]
-Lr = Annotated[float | None, typer.Option("--lr", help="Learning rate at its highest.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Trainings per variant: 5 is seeds 0 to 4.")]
-BatchSizes = Annotated[str | None, typer.Option("--batch-sizes", help="Batch sizes to time, as in 1,8.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads, for timing and training.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str | None, typer.Option("--precision", help="fp32, bf16 or fp16.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds that a worker has; what takes longer has failed.")
-]
-MemoryLimit = Annotated[
-    float | None, typer.Option("--memory-limit", help="GiB that a worker may hold; 9/10 of what is free by default.")
-]
-Shard = Annotated[str | None, typer.Option("--shard", help="Only one part of the variants, as in 2/4.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; do and record nothing.")]
+@dataclass(frozen=True)
+class Option:
+    """One option of the command line: its type, its help text and the panel in which --help lists it."""
+
+    kind: Any
+    help: str
+    panel: str | None = None
+    metavar: str | None = None
+
+    def parameter(self, name: str) -> inspect.Parameter:
+        """The keyword argument that typer reads; None, or False for a switch, where the option is not given."""
+        long = f"--{name.replace('_', '-')}"
+        info = typer.Option(long, help=self.help, rich_help_panel=self.panel, metavar=self.metavar)
+        default, kind = (False, bool) if self.kind is bool else (None, self.kind | None)
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
+        )
+
+
+NETWORKS, DATA, TRAINING, TIMING, LIMITS = "Networks", "Data", "Training", "Timing", "Limits"
+_MANY = list[str]
+
+OVERRIDES: Mapping[str, Option] = {
+    "only": Option(_MANY, "Only variants that match this glob: ARCH/VARIANT.", NETWORKS),
+    "exclude": Option(_MANY, "Leave out variants that match this glob: ARCH/VARIANT.", NETWORKS),
+    "model": Option(_MANY, "Use this model instead of the suite's; repeatable.", NETWORKS),
+    "operator": Option(_MANY, "Operator: a name, or package.module:callable; repeatable.", NETWORKS),
+    "regions": Option(str, "Numbers of regions to compare: 8, or 1,2,4,8,16.", NETWORKS),
+    "set": Option(_MANY, "Set an operator argument: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
+    "where": Option(_MANY, "Layers to replace: a recipe, or globs of module names.", NETWORKS),
+    "where_set": Option(_MANY, "Set a recipe argument: guide=block, unsuitable=skip.", NETWORKS, "KEY=VALUE"),
+    "model_set": Option(_MANY, "Set an architecture argument: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
+    "init": Option(str, "Weights of replaced layers: fresh or preserve.", NETWORKS),
+    "match": Option(_MANY, "Add plain networks of equal cost: madds or params.", NETWORKS),
+    "input": Option(str, "Input shape, for example 3,224,224.", NETWORKS, "C,H,W"),
+    "num_classes": Option(int, "Number of classes.", NETWORKS),
+    "stem_stride": Option(int, "Total stride of the stem (default: 1 under 64 px).", NETWORKS),
+    "stages": Option(_MANY, "Stages to run: cost, memory, latency, train.", None),
+    "data": Option(str, "Data set: a name, or package.module:callable.", DATA),
+    "data_root": Option(str, "Directory of the data set.", DATA, "DIR"),
+    "download": Option(bool, "Download the data set if it is missing.", DATA),
+    "val_fraction": Option(float, "Share of the training images held out for validation.", DATA),
+    "preset": Option(str, "Training recipe: quick, standard or paper.", TRAINING),
+    "epochs": Option(int, "Number of epochs.", TRAINING),
+    "batch_size": Option(int, "Images per training step.", TRAINING),
+    "lr": Option(float, "Peak learning rate.", TRAINING),
+    "seeds": Option(int, "Trainings per variant; 5 means seeds 0 to 4.", TRAINING),
+    "batch_sizes": Option(str, "Batch sizes to time, for example 1,8.", TIMING),
+    "threads": Option(int, "CPU threads, for timing and training.", TIMING),
+    "device": Option(str, "Device for timing and training: auto, cpu, cuda or mps.", TIMING),
+    "precision": Option(str, "Precision of timing and training: fp32, bf16 or fp16.", TIMING),
+    "timeout": Option(float, "Seconds per worker; a variant that takes longer fails.", LIMITS),
+    "memory_limit": Option(float, "GiB per worker (default: 90% of free memory).", LIMITS),
+    "shard": Option(str, "Run one part of the variants: 2/4 is the second of four.", LIMITS, "PART/PARTS"),
+    "trust": Option(_MANY, "Code that a model file or an imported run may name; repeatable.", LIMITS, "NAME"),
+}
+"""Option -> how the command line declares it. The names are the keys of `drbench.overrides`."""
+
+OF_NETWORK = ("operator", "regions", "set", "where", "where_set", "model_set", "input", "num_classes", "stem_stride")
+OF_MODEL = tuple(name for name in OVERRIDES if name not in ("only", "exclude", "model", "shard"))
+
+Trust = Annotated[list[str] | None, typer.Option("--trust", metavar="NAME", help=OVERRIDES["trust"].help)]
+
+
+def takes(options: Mapping[str, Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `options` to a command. The command gets them as one table, its argument `given`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_options(**values: Any) -> None:
+            given = {name: values.pop(name) for name in options}
+            command(given=given, **values)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameter = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            own = parameter.name != "given"
+            parameters += [parameter] if own else [option.parameter(name) for name, option in options.items()]
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
+
+    return decorate
+
+
+def overriding(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add these options of `OVERRIDES` to a command, see `takes`."""
+    return takes({name: OVERRIDES[name] for name in names})
 
 
 def db_option(db: str | None) -> str:
-    """The words --db DB after a space, for the command that comes next; nothing where none was given."""
+    """The text " --db DB" for a suggested command; empty where --db was not given."""
     return f" --db {shlex.quote(passwords.of_database(db))}" if db else ""
 
 
 def command_line() -> str:
-    """The command that runs, as it is recorded: without passwords, and in characters that a database takes."""
+    """The present command as it is recorded: without passwords, in characters that a database accepts."""
     words = ["drbench", *passwords.masked_command(sys.argv[1:])]
     return shlex.join(words).encode("utf-8", "backslashreplace").decode()
 
 
 def files(db: str | None) -> Path:
-    """Where the files of runs lie: beside the database's own, else in the current directory."""
+    """The directory of run files: next to the database file, or in the current directory."""
     from drbench_db.location import locate
 
     path = locate(db).path
@@ -81,32 +132,32 @@ def files(db: str | None) -> Path:
 
 
 def seconds(option: str, value: float) -> float:
-    """The value, if it is a time that one can wait for. InputError otherwise."""
+    """Return `value`, a number of seconds. InputError unless it is positive and within bounds."""
     if not 0 < value <= bounds.SECONDS:
-        raise InputError(f"{option} {value:g}: expected seconds, above 0 up to {bounds.SECONDS:,.0f}")
+        raise InputError(f"{option}: got {value:g}; expected seconds, above 0 and up to {bounds.SECONDS:,.0f}")
     return value
 
 
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The command line's words as values: lists, numbers, tables. InputError names the option that is wrong."""
-    found = dict(given)
+    """Parse option texts into values: lists, numbers, tables. InputError names the option that is wrong."""
+    values = dict(given)
     for key in ("regions", "batch_sizes"):
-        if found.get(key) is not None:
-            found[key] = overrides.integers(f"--{key.replace('_', '-')}", found[key])
+        if values.get(key) is not None:
+            values[key] = overrides.integers(f"--{key.replace('_', '-')}", values[key])
     for key in ("set", "where_set", "model_set"):
-        if found.get(key):
-            found[key] = overrides.settings(found[key])
+        if values.get(key):
+            values[key] = overrides.settings(values[key])
     for key in ("stages", "match", "where"):
-        if found.get(key):
-            found[key] = overrides.choices(found[key])
-    if found.get("timeout") is not None:
-        seconds("--timeout", found["timeout"])
-    if found.get("memory_limit") is not None and not 0 < found["memory_limit"] <= bounds.MEMORY_GIB:
+        if values.get(key):
+            values[key] = overrides.choices(values[key])
+    if values.get("timeout") is not None:
+        seconds("--timeout", values["timeout"])
+    if values.get("memory_limit") is not None and not 0 < values["memory_limit"] <= bounds.MEMORY_GIB:
         raise InputError(
-            f"--memory-limit {found['memory_limit']:g}: expected GiB, above 0 up to {bounds.MEMORY_GIB:,.0f}"
+            f"--memory-limit: got {values['memory_limit']:g}; expected GiB, above 0 and up to {bounds.MEMORY_GIB:,.0f}"
         )
-    if found.get("shard") is not None:
-        found["shard"] = overrides.shard("--shard", found["shard"])
-    if found.get("input") is not None:
-        found["input"] = overrides.shape("--input", found["input"])
-    return found
+    if values.get("shard") is not None:
+        values["shard"] = overrides.shard("--shard", values["shard"])
+    if values.get("input") is not None:
+        values["input"] = overrides.shape("--input", values["input"])
+    return values

@@ -1,4 +1,4 @@
-"""Where text goes: lines and whole texts to stdout and stderr, or a file. No other module of `cli` prints."""
+"""Output of lines and texts to stdout, stderr or a file. No other module of `cli` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drbench.text import printable
 
 
 def screen() -> tuple[int | None, bool]:
-    """Width of the terminal and whether it shows colours; (None, False) where stdout is none."""
+    """Width of the terminal and whether it shows colours; (None, False) if stdout is not a terminal."""
     if not sys.stdout.isatty():
         return None, False
     return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
@@ -26,9 +26,9 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def write(text: str, path: Path | None = None, *, commands: bool = False) -> None:
-    """Text to stdout, or whole into a file. InputError where the file cannot be written, FailedError on a full disk.
+    """Write text to stdout or to a file. InputError if the file cannot be written, FailedError on a full disk.
 
-    `commands`: its lines are for a CI's runner, which acts on them.
+    `commands`: the lines are commands for a CI runner and must not be escaped.
     """
     if path is None:
         if commands and isinstance(sys.stdout, streams.Stream):
@@ -41,15 +41,15 @@ def write(text: str, path: Path | None = None, *, commands: bool = False) -> Non
     try:
         path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"-o {str(path)!r} cannot be written: {error.strerror}") from error
+        raise InputError(f"-o: got {str(path)!r}; expected a file that can be written: {error.strerror}") from error
     except OSError as error:
-        raise FailedError(f"-o {str(path)!r} could not be written whole: {error.strerror}") from error
+        raise FailedError(f"-o {str(path)!r}: writing failed: {error.strerror}") from error
 
 
 def target(path: Path) -> Path:
     """The path of a file that can be written, with `~` expanded.
 
-    InputError where it names no file, and for a FIFO that nobody reads: opening it would wait for ever.
+    InputError if it names no file, and for a FIFO without a reader: opening it would wait forever.
     """
     path = paths.expanded(path, "-o")
     found = paths.status(path, "-o")
@@ -57,5 +57,5 @@ def target(path: Path) -> Path:
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
-            raise InputError(f"-o: got {paths.shown(path)}, a FIFO that nobody reads; expected a file") from error
+            raise InputError(f"-o: got {paths.shown(path)}, a FIFO without a reader; expected a file") from error
     return path

@@ -1,4 +1,4 @@
-"""`drbench report`: the comparison as a table."""
+"""`drbench report`: print the results as a table."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
 
 
 def report(
-    format_: Annotated[str | None, typer.Option("--format", help="terminal, md, csv or json.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Format: terminal, md, csv or json.")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Into a file; its suffix says the format.")
+        Path | None, typer.Option("-o", "--output", help="Write to this file; its suffix sets the format.")
     ] = None,
-    sort: Annotated[str | None, typer.Option("--sort", help="Column to sort by; -madds for the largest first.")] = None,
-    columns: Annotated[list[str] | None, typer.Option("--columns", help="Columns to show, in order.")] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="Sort by this column; -COLUMN sorts in descending order.")
+    ] = None,
+    columns: Annotated[list[str] | None, typer.Option("--columns", help="Columns to print, in this order.")] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="Only runs of this suite.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Only this run: id, its beginning, or 'latest'.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Only this run: its id, a prefix of it, or 'latest'.")
+    ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run.")] = False,
     db: o.Db = None,
 ) -> None:
-    """Report what is in the database: costs, latency, accuracy, differences to the plain network, published rows."""
+    """Print a table of the results: costs, latency, accuracy, differences from the plain network, published figures."""
     from drbench.errors import unknown
     from drbench.overrides import choices
     from drbench.report import FORMATS, render

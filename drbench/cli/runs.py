@@ -1,4 +1,4 @@
-"""`drbench runs`: what is in the database, and how to be rid of it."""
+"""`drbench runs`: list and remove runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def list_(
     as_json: o.Json = False,
     db: o.Db = None,
 ) -> None:
-    """All runs, the newest first."""
+    """List all runs, the newest first."""
     from drbench.hold import is_left
     from drbench.report import runs_table
 
@@ -33,8 +33,8 @@ def list_(
 
 
 @app.command("rm")
-def remove(run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")], db: o.Db = None) -> None:
-    """Remove a run and its records from the database; its files stay."""
+def remove(run: Annotated[str, typer.Argument(help="Run: its id, or a prefix of it.")], db: o.Db = None) -> None:
+    """Remove a run and its records from the database. Its files are kept."""
     from drbench_db import Store
 
     with Store.open(db, write=True) as store:

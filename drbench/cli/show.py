@@ -1,4 +1,4 @@
-"""`drbench show`: one run: machine, code, and what became of every variant."""
+"""`drbench show`: print one run: machine, code, and the result of each variant."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from drbench.cli.output import screen, write
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or 'latest'.")] = "latest",
-    layers: Annotated[bool, typer.Option("--layers", help="With the cost of every layer.")] = False,
-    suite: Annotated[bool, typer.Option("--suite", help="Only the suite as it was run, as TOML.")] = False,
+    run: Annotated[str, typer.Argument(help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
+    layers: Annotated[bool, typer.Option("--layers", help="Include the cost of each layer.")] = False,
+    suite: Annotated[bool, typer.Option("--suite", help="Print only the suite that was run, as TOML.")] = False,
     as_json: o.Json = False,
     db: o.Db = None,
 ) -> None:
-    """Show a run: machine, code, figures, curves, what failed and why."""
+    """Show a run: machine, code, figures, training curves, and failures with their reasons."""
     with reading(db) as store:
         if suite:
             write(store.run(run).suite_text)

@@ -1,4 +1,4 @@
-"""`drbench suites`: what is shipped, what a suite says, whether a file of one's own is right."""
+"""`drbench suites`: list the shipped suites, show one, validate a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="A shipped suite, or the path of a TOM
 
 @app.command("list")
 def list_() -> None:
-    """The suites that come with drbench."""
+    """List the suites that come with drbench."""
     from drbench.cli.tables import show, table
     from drbench.suite import read_suite, shipped
 
@@ -25,7 +25,7 @@ def list_() -> None:
 
 @app.command("show")
 def show_(name: Name) -> None:
-    """A suite's file, and the variants it makes."""
+    """Print the file of a suite and the variants that it defines."""
     from drbench.suite import read_suite, read_text, variants
 
     suite = read_suite(name)
@@ -37,7 +37,7 @@ def show_(name: Name) -> None:
 
 @app.command("validate")
 def validate(name: Name) -> None:
-    """Check a suite, its names included; exit code 2 and one line where something is wrong."""
+    """Validate a suite and the names in it. An invalid suite gives one line and exit code 2."""
     from drbench.experiment import check
     from drbench.suite import plan, read_suite
 

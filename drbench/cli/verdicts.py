@@ -1,4 +1,4 @@
-"""Where verdicts go: to stdout in one format, and into files whose names say theirs."""
+"""Output of verdicts: to stdout in one format, and to files in the formats of their suffixes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUFFIXES: Mapping[str, str] = {
 
 
 def outputs(format: str | None, files: Iterable[Path]) -> dict[Path | None, str]:
-    """Place (None: stdout) -> format. InputError for what is no format and for a file whose name tells none."""
+    """Place (None: stdout) -> format. InputError for an unknown format or suffix."""
     from drbench.check.formats import FORMATS
 
     if format is not None and format not in FORMATS:
@@ -33,16 +33,16 @@ def outputs(format: str | None, files: Iterable[Path]) -> dict[Path | None, str]
     for path in files:
         fitting = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), None)
         if fitting is None:
-            raise InputError(f"-o {str(path)!r}: the name should end in one of {', '.join(SUFFIXES)}")
+            raise InputError(f"-o: got {str(path)!r}; expected a name that ends in one of {', '.join(SUFFIXES)}")
         place = target(path)
         if not paths.is_directory(place.absolute().parent, "-o"):
-            raise InputError(f"-o {str(path)!r}: there is no directory {place.parent}")
+            raise InputError(f"-o: got {str(path)!r}; expected an existing directory, and {place.parent} is none")
         found[place] = fitting
     return found
 
 
 def say(checked: Checked, places: Mapping[Path | None, str]) -> None:
-    """Write the check to all its places, stdout first."""
+    """Write the verdicts to stdout and to the files."""
     from drbench.check.formats import FORMATS
 
     width, color = screen()

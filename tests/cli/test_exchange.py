@@ -44,8 +44,8 @@ def test_a_run_goes_from_one_file_to_another(drbench: Command, old: Path) -> Non
     assert found.out.splitlines() == [
         f"run {OPS} done: 8 records added",
         f"run {SUITE} failed: 14 records added",
-        f"run {OPS} done: all 8 records are there already",
-        "see them with: drbench report",
+        f"run {OPS} done: all 8 records exist already",
+        "see the results: drbench report",
     ]
     assert tables(drbench, "drbench.db") == tables(drbench, old)
     assert drbench("show", SUITE).out == drbench("show", SUITE, "--db", old).out
@@ -156,4 +156,4 @@ def test_a_file_is_imported_into_itself_without_harm(drbench: Command, old: Path
     assert drbench("import", old).code == 0
     found = drbench("import", "drbench.db")
     assert found.code == 0
-    assert found.out.count("are there already") == 2
+    assert found.out.count("exist already") == 2

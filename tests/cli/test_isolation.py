@@ -109,7 +109,7 @@ def test_each_bad_end_is_a_row_with_its_reason_and_the_others_are_measured(tmp_p
 
     again = process(["run", "--resume", "latest"], tmp_path)
     assert again.returncode == 4
-    assert "0 done, 0 failed, 5 done before, 7 failed before" in again.stdout
+    assert "0 done, 0 failed, 5 already done, 7 failed earlier" in again.stdout
     assert "--retry-failed" in again.stdout
     assert len(records(tmp_path)) == 12
 
@@ -150,7 +150,7 @@ def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_pat
 
     again = process(["run", "suite", "long.toml", "--resume", "--retry-failed"], tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "1 done, 0 failed, 1 done before" in again.stdout
+    assert "1 done, 0 failed, 1 already done" in again.stdout
     assert "epoch 1 of 3" not in again.stderr  # the checkpoint of the first epoch is whole
     after = [record for record in records(tmp_path) if record.status == "done"]
     assert [record.stage for record in after] == ["cost", "train"]
@@ -163,9 +163,9 @@ def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_pat
         (("--shard", "3/3"), 3, "shard 3/3 of suite 'smoke' is empty"),
         (("--shard", "0/3"), 2, "--shard '0/3': part/parts is wanted"),
         (("--shard", "x"), 2, "--shard 'x': part/parts is wanted"),
-        (("--timeout", "0"), 2, "--timeout 0: expected seconds, above 0"),
-        (("--memory-limit", "-1"), 2, "--memory-limit -1: expected GiB, above 0"),
-        (("--retry-failed",), 2, "--retry-failed goes with --resume"),
+        (("--timeout", "0"), 2, "--timeout: got 0; expected seconds, above 0"),
+        (("--memory-limit", "-1"), 2, "--memory-limit: got -1; expected GiB, above 0"),
+        (("--retry-failed",), 2, "--retry-failed: expected --resume too"),
         (("--resume",), 2, "drbench.db"),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_run_builds_first_and_says_what_ran(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "cache")
     again = drbench(tmp_path, "run", "--resume", "latest", CXX=compiler)
     assert again.returncode == 0, again.stderr
-    assert "0 done, 0 failed, 6 done before" in again.stdout
+    assert "0 done, 0 failed, 6 already done" in again.stdout
     assert not (tmp_path / "cache").exists()
 
 

@@ -117,7 +117,7 @@ def test_a_finished_run_resumed_does_nothing(
     copy.write_bytes((ran[0] / "drbench.db").read_bytes())
     found = drbench("run", "--resume", "latest", "--db", copy)
     assert found.code == 0, found.err
-    assert "0 done, 0 failed, 16 done before" in found.out
+    assert "0 done, 0 failed, 16 already done" in found.out
 
 
 def test_import_keeps_the_same_figures(measured: Path, drbench: Command) -> None:
@@ -209,14 +209,14 @@ def test_interrupted_it_goes_on(tmp_path: Path, drbench: Command) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1].startswith("drbench: error: interrupted; go on with: drbench run --resume ")
+    assert errors.splitlines()[-1].startswith("drbench: error: interrupted; continue with: drbench run --resume ")
     with Store.open(tmp_path / "drbench.db") as store:
         first, before = store.run(), store.records()
     assert first.status == "interrupted"
     assert 4 <= len(before) < 16
     found = drbench("run", "--resume", errors.split()[-1])
     assert found.code == 0, found.err
-    assert f"{len(before)} done before" in found.out
+    assert f"{len(before)} already done" in found.out
     with Store.open(tmp_path / "drbench.db") as store:
         assert store.run().status == "done"
         after = store.records()
@@ -345,7 +345,7 @@ def test_going_on_measures_again_only_what_was_not_done(drbench: Command) -> Non
         connection.execute("UPDATE record SET status = 'failed' WHERE label LIKE 'region_conv2d%'")
     found = drbench("run", "--resume", "latest")
     assert found.code == 0, found.err
-    assert "1 done, 0 failed, 1 done before" in found.out
+    assert "1 done, 0 failed, 1 already done" in found.out
     with Store.open("drbench.db") as store:
         assert sorted((r.variant.operator, r.status) for r in store.records()) == [
             ("conv", "done"),

@@ -68,7 +68,7 @@ def test_verdicts_into_a_file(drbench: Command) -> None:
 
 @pytest.mark.usefixtures("good")
 def test_a_fifo_that_nobody_reads_is_no_output(drbench: Command) -> None:
-    refused(drbench("report", "--db", "good.db", "-o", "fifo.db"), "a FIFO that nobody reads")
+    refused(drbench("report", "--db", "good.db", "-o", "fifo.db"), "a FIFO without a reader")
     refused(drbench("export", "--db", "good.db", "-o", "fifo.db"), "a FIFO; expected a file")
     refused(drbench("baseline", "save", "--db", "good.db", "--baseline", "fifo.db"), "a FIFO; expected a file")
 

@@ -96,13 +96,13 @@ def test_resumed_training_ends_with_the_same_weights(
         assert process.returncode == 130
         assert status == "interrupted"
         assert "interrupted: 1 done" in out
-        assert errors.splitlines()[-1].startswith("drbench: error: interrupted; go on with: drbench run --resume ")
+        assert errors.splitlines()[-1].startswith("drbench: error: interrupted; continue with: drbench run --resume ")
         assert "Traceback" not in errors
         run = errors.split()[-1]
 
     out, errors = (again := start(tmp_path, "--resume", run)).communicate()
     assert again.returncode == 0, errors
-    assert "1 done, 0 failed, 1 done before" in out
+    assert "1 done, 0 failed, 1 already done" in out
     assert "epoch 2 of 4" not in errors
     status, records = recorded(tmp_path)
     assert status == "done"

@@ -32,7 +32,7 @@ latency = { batch_sizes = [1], workers = 200, warmup_runs = 0, min_runs = 3, min
 """
 BEGUN = {"latency": "cost mobilenet", "train": "epoch 1 of"}
 """What is said just before the work of a stage, or during it."""
-ONE_LINE = re.compile(r"drbench: error: interrupted( by SIG\w+)?(; go on with: drbench run --resume \S+)?\n")
+ONE_LINE = re.compile(r"drbench: error: interrupted( by SIG\w+)?(; continue with: drbench run --resume \S+)?\n")
 
 
 def start(directory: Path, *words: object, ignored: Sequence[int] = ()) -> subprocess.Popen[str]:
@@ -136,7 +136,7 @@ def test_a_signal_during_work_marks_the_run(suite: Path, number: signal.Signals,
     last = [line for line in errors.splitlines() if line.startswith("drbench: error: ")]
     assert len(last) == 1
     assert ONE_LINE.fullmatch(f"{last[0]}\n")
-    assert "go on with" in last[0]
+    assert "continue with" in last[0]
     assert ("by " + number.name in last[0]) is (number is not signal.SIGINT)
     assert "Traceback" not in errors
     assert not left(suite.parent)

@@ -149,7 +149,7 @@ def test_resuming_what_is_done_does_nothing(smoke: Smoke, drbench, tmp_path: Pat
     copy.write_bytes((smoke[0] / "drbench.db").read_bytes())
     found = drbench("run", "--resume", "latest", "--db", copy)
     assert found.code == 0, found.err
-    assert "0 done, 0 failed, 12 done before" in found.out
+    assert "0 done, 0 failed, 12 already done" in found.out
 
 
 def test_remove(smoke: Smoke, drbench, tmp_path: Path) -> None:

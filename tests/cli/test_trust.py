@@ -38,7 +38,7 @@ def test_a_run_that_came_with_a_database_is_resumed_only_with_trust(begun, drben
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))  # another machine's user
     refused = drbench("run", "--resume", "latest")
     assert refused.code == 2
-    assert "which was not begun here, names code to import: 'own_trusted:Op', 'own_trusted:tiny'" in refused.err
+    assert "which this machine did not start, names code to import: 'own_trusted:Op', 'own_trusted:tiny'" in refused.err
     assert "--trust own_trusted:Op --trust own_trusted:tiny" in refused.err
     half = drbench("run", "--resume", "latest", "--trust", "own_trusted:tiny")
     assert half.code == 2
@@ -52,7 +52,7 @@ def test_a_run_that_came_with_a_database_is_resumed_only_with_trust(begun, drben
 
 def test_ones_own_run_is_resumed_without(begun, drbench):
     result = drbench("run", "--resume", "latest")
-    assert (result.code, "4 done before" in result.out) == (0, True), result.err
+    assert (result.code, "4 already done" in result.out) == (0, True), result.err
 
 
 def test_a_model_file_may_not_bring_its_operator(begun, drbench, tmp_path):

@@ -61,7 +61,7 @@ def refused(found, code: int, *parts: str) -> None:
         (("run", "model", "mobilenet_v1_0.25", "--eval-only"), ("--weights",)),
         (("run", "model", "mobilenet_v1_0.25", "--eval-only", "--weights", "no.safetensors"), ("no.safetensors",)),
         (("run", "--resume", "latest"), ("drbench.db",)),
-        (("run",), ("run what?",)),
+        (("run",), ("drbench run: expected what to run",)),
         (("report", "--db", "nowhere.db"), ("nowhere.db",)),
         (("report", "--format", "pdf"), ("unknown format 'pdf'", "json")),
         (("models", "show", "shufflenet"), ("unknown model 'shufflenet'",)),

@@ -80,7 +80,7 @@ def test_only_db_upgrade_makes_the_tables(url: str, drbench: Command, previous: 
     assert execute(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
     code, out, _ = drbench("db", "upgrade", "--db", url)
     assert code == 0
-    assert "has this drbench's schema" in out
+    assert "has the current schema" in out
     assert drbench("runs", "list", "--db", url)[0] == 3
     assert drbench("db", "upgrade", "--db", url)[0] == 0, "twice is once"
 
@@ -93,7 +93,7 @@ def test_the_migrations_make_what_the_models_say(made: str) -> None:
 
 def test_all_that_a_file_holds_goes_there_and_back(made: str, drbench: Command, previous: Path, tmp_path: Path) -> None:
     assert drbench("import", previous, "--db", made)[0] == 0
-    assert "all 14 records are there already" in drbench("import", previous, "--db", made)[1]
+    assert "all 14 records exist already" in drbench("import", previous, "--db", made)[1]
     assert drbench("export", "--db", made, "-o", "back.db")[0] == 0
     with Store.open(previous) as before, Store.open(made) as there, Store.open(tmp_path / "back.db") as back:
         assert there.runs() == before.runs()
@@ -131,7 +131,7 @@ def test_a_run_by_the_real_command(made: str, drbench: Command) -> None:
         assert ":***@" in run.command
         assert str(make_url(made).password) not in run.command
         assert [record.stage for record in store.records(run.id)] == ["cost", "cost"]
-    assert "1 there already" not in drbench("run", "--resume", "latest", "--db", made)[1]
+    assert "1 exist already" not in drbench("run", "--resume", "latest", "--db", made)[1]
     with Store.open(made) as store:
         assert len(store.records()) == 2, "what is done is not done again"
 
@@ -184,7 +184,7 @@ def test_an_earlier_schema_is_brought_up_only_when_asked_for(url: str, drbench: 
     with Store.open(earlier) as file, Store.open(url) as there:
         assert there.runs() == file.runs()
         assert there.records() == file.records()
-    assert drbench("import", earlier, "--db", url)[1].count("records are there already") == 2
+    assert drbench("import", earlier, "--db", url)[1].count("records exist already") == 2
 
 
 def test_a_newer_one_and_one_of_others_are_refused(url: str) -> None:
