@@ -17,6 +17,7 @@ BASE = {
     "drbench",
     "drbench.bounds",
     "drbench.errors",
+    "drbench.figures",
     "drbench.interrupts",
     "drbench.names",
     "drbench.passwords",
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.trust": set(),
     "drbench.variant_table": {"pydantic"},
     "drbench.errors": set(),
+    "drbench.figures": set(),
     "drbench.passwords": set(),
     "drbench.streams": set(),
     "drbench.text": set(),
@@ -186,6 +188,7 @@ ALLOWED: dict[str, set[str]] = {
 TORCH_FREE = (
     "records",
     "errors",
+    "figures",
     "names",
     "paths",
     "statistics",
