@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from drbench import paths
 from drbench.errors import InputError, NothingError
-from drbench.opbench.files import import_file
+from drbench.run.opbench.files import import_file
 
 if TYPE_CHECKING:
     from drbench_db import Store

@@ -18,14 +18,15 @@ from drbench.data import Splits, open_data
 from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
 from drbench.errors import InputError, unknown
-from drbench.jobs import Job
-from drbench.measure import cost, kernels, latency, memory
+from drbench.job import Job
+from drbench.latency import timer
+from drbench.latency.block import Network
+from drbench.measure import cost, kernels, memory
 from drbench.measure.machine import machine
-from drbench.models.files import allow, variant_of
+from drbench.models.model_file import allow, variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
 from drbench.operators import OPERATORS, DRConv2d
-from drbench.pairs import Network
 from drbench.published import published
 from drbench.records import (
     PLAIN,
@@ -38,7 +39,7 @@ from drbench.records import (
     Record,
     Variant,
 )
-from drbench.train import evaluate, fit
+from drbench.training.loop import evaluate, fit
 
 OnEvent = Callable[[Event], None]
 STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
@@ -157,7 +158,7 @@ def _of_regions(variant: Variant) -> bool:
 
 def _device_of(experiment: Experiment) -> torch.device:
     asked = experiment.latency or experiment.train
-    return latency.device_of(LatencySettings(device=asked.device if asked else "auto"))
+    return timer.device_of(LatencySettings(device=asked.device if asked else "auto"))
 
 
 def _kernels(model: nn.Module, device: torch.device, dtype: str) -> dict[str, str]:
@@ -246,8 +247,8 @@ def _other_output(variant: Variant) -> list[str]:
 def _memory(job: Job) -> Record:
     """Of inference at the largest batch size."""
     settings = job.experiment.latency or LatencySettings()
-    device, size = latency.device_of(settings), max(settings.batch_sizes)
-    with latency.settings_context(settings) as context:
+    device, size = timer.device_of(settings), max(settings.batch_sizes)
+    with timer.settings_context(settings) as context:
         found = memory.inference(lambda size: Network(job.variant, settings).call(size), size, device)
     return job.record(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
 

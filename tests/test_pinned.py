@@ -22,11 +22,12 @@ from drbench import identity
 from drbench.data import open_data
 from drbench.data.seeds import derive
 from drbench.names import source_hashes
-from drbench.opbench.convert import key, variant
-from drbench.presets import PRESETS, preset
 from drbench.records import Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
-from drbench.suite import plan, read_suite, validate
-from drbench.suite_tables import Suite
+from drbench.run.opbench.convert import key, variant
+from drbench.suite.plan import plan
+from drbench.suite.read import read_suite, validate
+from drbench.suite.tables import Suite
+from drbench.training.presets import PRESETS, preset
 
 PLAIN = Variant("shufflenet_v2_x0_5")
 DRCONV = replace(PLAIN, operator="drconv", operator_args={"regions": 8, "experts": 4})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from drbench.measure.latency import settings_context
+from drbench.latency.timer import settings_context
 from drbench.precision import full_float32
 from drbench.records import LatencySettings
 

@@ -24,7 +24,7 @@ BASE = {
     "drbench.paths",
     "drbench.published",
     "drbench.records",
-    "drbench.statistics",
+    "drbench.statistics.samples",
     "drbench.streams",
     "drbench.text",
 }
@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.interrupts": set(),
     "drbench.names": set(),
     "drbench.paths": set(),
-    "drbench.statistics": {"numpy"},
+    "drbench.statistics": set(),
+    "drbench.statistics.samples": {"numpy"},
     "drbench.published": {"drbench_suites"},
     "drbench_kernels": {"torch", "triton"},
     "drbench_suites": set(),
@@ -63,68 +64,46 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.data": {"torch", "torchvision", "numpy", "PIL"},
     "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels", "drbench.precision", "drbench.trial"},
     "drbench.tasks": {"torch", "torchmetrics", "drbench.data"},
-    "drbench.presets": set(),
     "drbench.precision": {"torch"},
-    "drbench.checkpoint": {"torch", "accelerate", "safetensors"},
-    "drbench.train": {
-        "torch",
-        "accelerate",
-        "safetensors",
-        "drbench.checkpoint",
-        "drbench.data",
-        "drbench.precision",
-        "drbench.presets",
-        "drbench.tasks",
+    "drbench.training": {"torch", "accelerate", "safetensors", "drbench.data", "drbench.precision", "drbench.tasks"},
+    "drbench.training.presets": set(),
+    "drbench.latency": {"torch", "drbench.measure", "drbench.models", "drbench.operators", "drbench.precision"},
+    "drbench.latency.turns": set(),
+    "drbench.latency.busy": {"psutil"},
+    "drbench.latency.schedule": {
+        "drbench.identity",
+        "drbench.job",
+        "drbench.latency.busy",
+        "drbench.latency.turns",
+        "drbench.measure",
+        "drbench.statistics.ratios",
+        "drbench.workers",
     },
     "drbench.experiment": {
         "torch",
         "drbench.data",
         "drbench.identity",
-        "drbench.jobs",
+        "drbench.job",
+        "drbench.latency",
         "drbench.measure",
         "drbench.models",
         "drbench.operators",
-        "drbench.pairs",
         "drbench.tasks",
-        "drbench.train",
+        "drbench.training",
     },
     "drbench.identity": set(),
-    "drbench.toml_text": set(),
-    "drbench.jobs": {"drbench.identity"},
-    "drbench.hold": set(),
+    "drbench.job": {"drbench.identity"},
     "drbench.workers": {"psutil"},
-    "drbench.intervals": {"scipy"},
-    "drbench.pairs": {"torch", "drbench.measure", "drbench.models", "drbench.operators"},
-    "drbench.timing": {
-        "drbench.identity",
-        "drbench.intervals",
-        "drbench.jobs",
-        "drbench.measure",
-        "drbench.workers",
-    },
-    "drbench.noise": {
-        "drbench.hold",
-        "drbench.intervals",
-        "drbench.jobs",
-        "drbench.measure",
-        "drbench.runner",
-        "drbench.stages",
-        "drbench.suite",
-        "drbench.suite_tables",
-        "drbench.timing",
-        "drbench.workers",
-        "drbench_db",
-    },
+    "drbench.statistics.ratios": {"scipy"},
     "drbench.against": {
         "torch",
         "psutil",
         "drbench.experiment",
         "drbench.identity",
-        "drbench.intervals",
+        "drbench.latency",
         "drbench.measure",
-        "drbench.pairs",
+        "drbench.statistics.ratios",
         "drbench.suite",
-        "drbench.suite_tables",
         "drbench.workers.lifeline",
     },
     "drbench.conditions": set(),
@@ -132,57 +111,44 @@ ALLOWED: dict[str, set[str]] = {
         "drbench_db",
         "drbench.against",
         "drbench.conditions",
-        "drbench.intervals",
+        "drbench.statistics.ratios",
         "drbench.suite",
-        "drbench.suite_tables",
         "pydantic",
         "scipy",
     },
     "drbench.check.formats": {"rich", "drbench.check", "drbench.report"},
-    "drbench.ci": {"drbench.check", "drbench.runner", "drbench.suite", "drbench.suite_tables", "drbench_db"},
-    "drbench.overrides": set(),
-    "drbench.suite_tables": {"pydantic", "drbench.variant_table"},
+    "drbench.ci": {"drbench.check", "drbench.run", "drbench.suite", "drbench_db"},
     "drbench.suite": {
         "pydantic",
-        "drbench.variant_table",
-        "drbench.suite_tables",
         "drbench_suites",
         "drbench.data.info",
         "drbench.identity",
-        "drbench.overrides",
-        "drbench.presets",
-        "drbench.toml_text",
+        "drbench.training.presets",
+        "drbench.variant_table",
     },
-    "drbench.stages": {
+    "drbench.run": {
+        "drbench_db",
         "drbench.identity",
-        "drbench.jobs",
+        "drbench.job",
+        "drbench.latency.busy",
+        "drbench.latency.schedule",
+        "drbench.latency.turns",
+        "drbench.measure",
+        "drbench.statistics.ratios",
         "drbench.suite",
-        "drbench.suite_tables",
-        "drbench.timing",
-        "drbench.workers",
-    },
-    "drbench.runner": {
-        "drbench.hold",
-        "drbench.jobs",
-        "drbench.measure.machine",
-        "drbench.stages",
-        "drbench.suite",
-        "drbench.suite_tables",
         "drbench.trust",
         "drbench.workers",
-        "drbench_db",
     },
-    "drbench.opbench": {
+    "drbench.run.opbench": {
         "torch",
         "drbench_kernels",
-        "drbench.hold",
+        "drbench_db",
         "drbench.identity",
         "drbench.measure",
-        "drbench.runner",
-        "drbench.toml_text",
-        "drbench_db",
+        "drbench.run",
+        "drbench.suite",
     },
-    "drbench.exchange": {"drbench.opbench", "drbench_db"},
+    "drbench.exchange": {"drbench.run.opbench", "drbench_db"},
     "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "scipy", "drbench_db"},
 }
 TORCH_FREE = (
@@ -191,21 +157,22 @@ TORCH_FREE = (
     "figures",
     "names",
     "paths",
-    "statistics",
+    "statistics.samples",
     "published",
-    "suite",
+    "suite.plan",
     "report",
     "identity",
-    "presets",
+    "training.presets",
     "cli",
-    "opbench.files",
+    "run.opbench.files",
     "exchange",
-    "intervals",
+    "statistics.ratios",
     "against",
     "conditions",
     "check.gate",
     "check.commits",
-    "runner",
+    "run.runner",
+    "latency.schedule",
     "workers",
 )
 
@@ -228,6 +195,9 @@ def sources() -> Iterator[tuple[str, Path]]:
                 yield ".".join(parts), path
 
 
+PACKAGES = {module for module, path in sources() if path.name == "__init__.py"}
+
+
 def imports(path: Path, module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -235,7 +205,7 @@ def imports(path: Path, module: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             assert node.module is not None
-            if node.module in ("drbench", "drbench.measure", "drbench.data"):  # `from drbench import models`
+            if node.module in PACKAGES:  # `from drbench import models`
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module
@@ -268,7 +238,7 @@ def test_modules_import_each_other_in_no_circle() -> None:
 
 def test_every_source_was_found() -> None:
     found = {module for module, _ in sources()}
-    assert {"drbench", "drbench.train", "drbench_kernels.ops", "drbench_db.store", "drbench_suites"} <= found
+    assert {"drbench", "drbench.training.loop", "drbench_kernels.ops", "drbench_db.store", "drbench_suites"} <= found
 
 
 def test_nobody_imports_who_they_may_not() -> None:
@@ -280,7 +250,7 @@ def test_nobody_imports_who_they_may_not() -> None:
         allowed = ALLOWED[own] | BASE
         for name in imports(path, module):
             other = room(name)
-            if name.split(".")[0] in sys.stdlib_module_names or other == own:
+            if name.split(".")[0] in sys.stdlib_module_names or f"{other}.".startswith(f"{own}."):
                 continue
             if not any(name == a or name.startswith(f"{a}.") or other == a for a in allowed - {"drbench"}) and (
                 name != "drbench" and name != "drbench.__version__"

@@ -9,7 +9,8 @@ import pytest
 
 from drbench.errors import InputError
 from drbench.records import Variant
-from drbench.suite import read_suite, shipped, variants
+from drbench.suite.plan import variants
+from drbench.suite.read import read_suite, shipped
 from drbench.variant_table import variant_of
 
 BARE = {"architecture": "mobilenet_v2_1.00"}

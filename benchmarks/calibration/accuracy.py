@@ -33,13 +33,14 @@ import torch
 from scipy.special import betaincinv
 from torch import nn
 
-from drbench import models, toml_text
+from drbench import models
 from drbench.check.drops import by_images
 from drbench.data.shapes import shapes
 from drbench.data.splits import Splits
-from drbench.presets import PRESETS
 from drbench.records import Variant
-from drbench.train import evaluate, fit
+from drbench.suite import toml
+from drbench.training.loop import evaluate, fit
+from drbench.training.presets import PRESETS
 
 IMAGES = 10_000
 """Of a check."""
@@ -250,7 +251,7 @@ def suite(place: Path, name: str, number: int) -> str:
         "data": {"name": "shapes", "args": data},
         "eval_weights": str((WORK / f"{name}.safetensors").resolve()),
     }
-    (place / f"{name}.toml").write_text(toml_text.dumps(table))
+    (place / f"{name}.toml").write_text(toml.dumps(table))
     return f"{name}.toml"
 
 

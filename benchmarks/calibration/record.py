@@ -30,7 +30,7 @@ import numpy as np
 
 from drbench.against import ROUNDS
 from drbench.against.conductor import Place, Side, block
-from drbench.measure.turns import Samples
+from drbench.latency.turns import Samples
 
 REPOSITORY = Path(__file__).with_name("repository")
 VARIANT, SUITE, SESSION = "stack:network/conv", "calibration.toml", 45.0

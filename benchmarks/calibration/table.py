@@ -19,8 +19,8 @@ import numpy as np
 from scipy.stats import beta
 
 from drbench.against import LEVEL, LOOKS, Compared, said
-from drbench.intervals import LIMIT, shared
-from drbench.measure.turns import Samples
+from drbench.latency.turns import Samples
+from drbench.statistics.ratios import LIMIT, shared
 
 CONDITIONS = {"same": "A/A", "5": "+5%", "10": "+10%", "20": "+20%"}
 SEATS_OF_A_CHECK = 3

@@ -25,10 +25,10 @@ from typing import Any
 from drbench.against.conductor import Place, SeatError, Side, block
 from drbench.against.worktree import Worktree, caches, worktree
 from drbench.errors import FailedError, InputError
-from drbench.intervals import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
-from drbench.measure import busy
-from drbench.measure.turns import Samples, log_ratio, together
+from drbench.latency import busy
+from drbench.latency.turns import Samples, log_ratio, together
 from drbench.records import Event
+from drbench.statistics.ratios import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
 
 LOOKS = (8, 16, 32)
 """After so many blocks of a variant it is judged; the first is the least there may be."""

@@ -27,8 +27,8 @@ import psutil
 from drbench import interrupts
 from drbench.against.side import NUMBER, PROTOCOL
 from drbench.errors import FailedError, InputError
-from drbench.measure import busy, turns
-from drbench.measure.turns import Samples
+from drbench.latency import busy, turns
+from drbench.latency.turns import Samples
 from drbench.workers.lifeline import follower
 
 BOOT = Path(__file__).with_name("boot.py")

@@ -29,8 +29,8 @@ def serve(handle: int) -> None:
     """Fork a resident for each socket that arrives; say how one ended when asked. Ends when the other end closes."""
     import torch  # noqa: F401  # so that no resident has to
 
-    import drbench.pairs
-    import drbench.suite  # noqa: F401
+    import drbench.latency.block
+    import drbench.suite.plan  # noqa: F401
     from drbench import __version__
 
     control = socket.socket(fileno=handle)
@@ -82,7 +82,8 @@ class Resident:
         """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
         from drbench import experiment
         from drbench.identity import canonical, variant_hash
-        from drbench.suite import plan, read_suite, variants
+        from drbench.suite.plan import plan, variants
+        from drbench.suite.read import read_suite
 
         read = read_suite(suite, overrides).model_copy(update={"stages": ("latency",)})
         targets = {variant_hash(variant): variant for rows in variants(read).values() for variant, _ in rows}
@@ -105,14 +106,14 @@ class Resident:
         """Build the network and set this process up for timing it; what a time depends on comes back."""
         import torch
 
-        from drbench import pairs
-        from drbench.measure import latency as timing
+        from drbench.latency import block
+        from drbench.latency import timer as timing
         from drbench.records import LatencySettings, Variant
 
         known = {field.name for field in fields(LatencySettings)}
         settings = LatencySettings(**{key: value for key, value in latency.items() if key in known})
         context = self.stack.enter_context(timing.quiet(settings))
-        network = pairs.Network(Variant(**variant), settings)
+        network = block.Network(Variant(**variant), settings)
         for size in settings.batch_sizes:
             self.calls[size] = network.call(size)
         self.wait = timing.waiting(settings)

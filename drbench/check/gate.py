@@ -18,8 +18,8 @@ from drbench.check.rules import Rules
 from drbench.check.verdicts import Checked, Verdict
 from drbench.errors import NothingError
 from drbench.records import OPS, Run
-from drbench.suite import parse, validate
-from drbench.suite_tables import CheckTable
+from drbench.suite.read import parse, validate
+from drbench.suite.tables import CheckTable
 
 if TYPE_CHECKING:
     from drbench_db import Store

@@ -9,7 +9,7 @@ from drbench.check import accuracy, costs, ratios
 from drbench.check.facts import VariantFacts
 from drbench.check.rules import LEVEL, Rule, Rules
 from drbench.check.verdicts import OUTCOMES, Verdict
-from drbench.intervals import shared
+from drbench.statistics.ratios import shared
 
 JUDGES: Mapping[str, Callable[[Any, Any, Rule], Iterator[Verdict]]] = {
     "costs": costs.judge,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from drbench.check.facts import Latency, Memory, Peak, Ratio
 from drbench.check.rules import Rule
 from drbench.check.verdicts import Verdict
-from drbench.intervals import Interval, decide, ratio_interval, ratio_of_ratios
+from drbench.statistics.ratios import Interval, decide, ratio_interval, ratio_of_ratios
 
 HOST_SLACK = 2**19
 """Bytes of the host: two runs of one network differ by up to 0.2 MiB (docs/isolation.md), however small it is."""

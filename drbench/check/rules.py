@@ -11,7 +11,7 @@ from drbench.check.facts import METRICS
 from drbench.check.verdicts import Verdict
 from drbench.conditions import Conditions, differences, in_words
 from drbench.errors import InputError, unknown
-from drbench.suite_tables import CheckTable, ThresholdTable
+from drbench.suite.tables import CheckTable, ThresholdTable
 
 LEVEL = 0.99
 """Of two-sided intervals, all noisy comparisons of a check together: one false regression in 200 checks at most."""

@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 from drbench_db import Store
 
-from drbench import runner
 from drbench.check import baseline, gate
 from drbench.errors import FailedError, InputError
 from drbench.records import Event
-from drbench.suite import parse, read_text, shipped, validate
-from drbench.suite_tables import Suite
+from drbench.run import runner
+from drbench.suite.read import parse, read_text, shipped, validate
+from drbench.suite.tables import Suite
 
 SUITE = Path("drbench.toml")
 BASELINE = Path(baseline.DEFAULT)

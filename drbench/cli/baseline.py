@@ -45,7 +45,7 @@ def save(
     from drbench.check import baseline as files
     from drbench.check.facts import METRICS
     from drbench.check.gate import facts_of
-    from drbench.overrides import choices
+    from drbench.suite.overrides import choices
 
     wanted = _known(choices(metrics or [])) or list(METRICS)
     with Store.open(db) as store:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drbench.check.rules import Rules
     from drbench.check.verdicts import Checked
     from drbench.records import Event, Run
-    from drbench.suite_tables import CheckTable, Suite
+    from drbench.suite.tables import CheckTable, Suite
 
     RulesOf = Callable[[CheckTable], Rules]
 
@@ -71,7 +71,7 @@ def check(
     """Is anything worse? Exit codes: 0 no, 1 yes, 3 nothing to compare, 4 something failed to run, 5 cannot tell."""
     from drbench.check import rules as made
     from drbench.cli import verdicts
-    from drbench.overrides import choices
+    from drbench.suite.overrides import choices
 
     if (suite is None) == (run is None):
         raise InputError("check what? drbench check SUITE runs and judges a suite, drbench check --run RUN a run")
@@ -139,7 +139,7 @@ def _measured(
 
     from drbench.check import gate
     from drbench.check.baseline import DEFAULT
-    from drbench.suite import read_suite
+    from drbench.suite.read import read_suite
 
     suite = read_suite(name, {"only": only})
     rules = rules_of(suite.check)
@@ -165,9 +165,9 @@ def _measured(
 
 def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
     """The suite's run, with the stages that the metrics need."""
-    from drbench import runner
     from drbench.check.facts import METRICS
     from drbench.records import STAGES
+    from drbench.run import runner
 
     wanted = {METRICS[metric] for metric in rules.metrics}
     staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})

@@ -29,7 +29,7 @@ def compare(
     from drbench.check import gate, rules
     from drbench.check.facts import METRICS
     from drbench.cli import verdicts
-    from drbench.overrides import choices
+    from drbench.suite.overrides import choices
 
     shown = verdicts.outputs(format, output or ())
     with reading(db) as store:

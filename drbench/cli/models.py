@@ -51,7 +51,8 @@ def show_(
     from drbench.measure import cost
     from drbench.names import is_import
     from drbench.records import Experiment
-    from drbench.suite import of_model, variants
+    from drbench.suite.plan import variants
+    from drbench.suite.read import of_model
 
     num_classes = given["num_classes"]
     given = {**given, "input": given["input"] or "3,224,224", "num_classes": num_classes or 1000}

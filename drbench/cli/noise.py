@@ -13,7 +13,7 @@ from drbench.errors import FAILED, InterruptedRunError
 from drbench.text import CELL, printable
 
 if TYPE_CHECKING:
-    from drbench.noise import Floor
+    from drbench.run.noise import Floor
 
 
 @o.overriding("only", "batch_sizes", "threads", "device", "precision")
@@ -29,8 +29,8 @@ def noise(
     from drbench_db import Store
 
     from drbench.cli.progress import Progress
-    from drbench.noise import measure
-    from drbench.suite import read_suite
+    from drbench.run.noise import measure
+    from drbench.suite.read import read_suite
 
     o.seconds("--max-time", max_time)
     found = read_suite(suite, o.as_overrides(given))
@@ -49,7 +49,7 @@ def noise(
 
 def table(floors: tuple[Floor, ...]) -> list[str]:
     """A heading, and a line per network and batch size."""
-    from drbench.noise import MINUTES
+    from drbench.run.noise import MINUTES
 
     if not floors:
         return []

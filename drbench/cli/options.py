@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from drbench import bounds, overrides, passwords
+from drbench import bounds, passwords
 from drbench.errors import InputError
+from drbench.suite import overrides
 
 Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DRBENCH_DB or ./drbench.db].")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -78,7 +79,7 @@ OVERRIDES: Mapping[str, Option] = {
     "shard": Option(str, "Run one part of the variants: 2/4 is the second of four.", LIMITS, "PART/PARTS"),
     "trust": Option(_MANY, "Code that a model file or an imported run may name; repeatable.", LIMITS, "NAME"),
 }
-"""Option -> how the command line declares it. The names are the keys of `drbench.overrides`."""
+"""Option -> how the command line declares it. The names are the keys of `drbench.suite.overrides`."""
 
 OF_NETWORK = ("operator", "regions", "set", "where", "where_set", "model_set", "input", "num_classes", "stem_stride")
 OF_MODEL = tuple(name for name in OVERRIDES if name not in ("only", "exclude", "model", "shard"))

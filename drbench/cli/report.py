@@ -32,8 +32,8 @@ def report(
 ) -> None:
     """Print a table of the results: costs, latency, accuracy, differences from the plain network, published figures."""
     from drbench.errors import unknown
-    from drbench.overrides import choices
     from drbench.report import FORMATS, render
+    from drbench.suite.overrides import choices
 
     chosen = format_ or SUFFIXES.get(output.suffix if output else "", "terminal")
     if chosen not in FORMATS:

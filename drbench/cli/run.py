@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from drbench_kernels.bench.options import Settings
 
     from drbench.records import Run
-    from drbench.runner import Outcome
-    from drbench.suite_tables import Suite
+    from drbench.run.runner import Outcome
+    from drbench.suite.tables import Suite
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: also retry failed work.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; run and record nothing.")]
@@ -64,7 +64,7 @@ def run_suite(
     """Run a suite: a shipped one (`drbench suites list`), or your own TOML file."""
     if retry_failed and not resume:
         raise InputError("--retry-failed: expected --resume too; a new run has no failures to retry")
-    from drbench.suite import read_suite
+    from drbench.suite.read import read_suite
 
     suite, path = read_suite(name, o.as_overrides(given)), db or context.obj
     _execute(suite, path, dry_run, resume=_unfinished(suite, path) if resume else None, retry_failed=retry_failed)
@@ -84,7 +84,7 @@ def run_model(
     """Run one model: plain, and converted with --operator (drconv if only --regions is given)."""
     if eval_only != (weights is not None):
         raise InputError("--eval-only and --weights FILE: got one of the two; expected both or neither")
-    from drbench.suite import of_model
+    from drbench.suite.read import of_model
 
     _execute(of_model(name, o.as_overrides({**given, "weights": weights})), db or context.obj, dry_run)
 
@@ -93,7 +93,7 @@ def run_model(
 @o.takes(ops.OPTIONS)
 def run_ops(context: typer.Context, given: dict[str, Any], db: o.Db = None) -> None:
     """Time the region convolution and the plain convolution, layer shape by layer shape."""
-    from drbench.opbench.run import settings
+    from drbench.run.opbench.run import settings
 
     _execute_ops(settings(given), db or context.obj)
 
@@ -102,7 +102,7 @@ def _unfinished(suite: Suite, db: str | None) -> Run:
     """The newest unfinished run of exactly this suite. NothingError if there is none."""
     from drbench_db import Store
 
-    from drbench.suite import to_toml
+    from drbench.suite.read import to_toml
 
     text = to_toml(suite)
     with Store.open(db) as store:
@@ -117,15 +117,17 @@ def _unfinished(suite: Suite, db: str | None) -> Run:
 def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[str]) -> None:
     from drbench_db import Store
 
-    from drbench import runner, trust
-    from drbench.suite import named, parse, validate
+    from drbench import trust
+    from drbench.run import runner
+    from drbench.suite.plan import named
+    from drbench.suite.read import parse, validate
 
     with Store.open(db) as store:
         run = store.run(run_id)
         warn(store)
     document = parse(run.suite_text, run.id)
     if set(document) == {OPS}:
-        from drbench.opbench.run import LAYER, resumed
+        from drbench.run.opbench.run import LAYER, resumed
 
         settings = resumed(document[OPS])
         trust.require((settings.layer,), {LAYER, *trusted}, f"run {run.id}", "--trust NAME")
@@ -143,8 +145,8 @@ def _execute(
     """Check and run a suite, then print what to do next. The exit code is that of the run."""
     from drbench_db import Store
 
-    from drbench import runner
     from drbench.cli.progress import Progress
+    from drbench.run import runner
 
     with Progress() as shown:
         work = runner.prepare(suite, shown)
@@ -173,7 +175,7 @@ def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) ->
     from drbench_db import Store
 
     from drbench.cli.progress import Progress
-    from drbench.opbench.run import run_ops
+    from drbench.run.opbench.run import run_ops
 
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()

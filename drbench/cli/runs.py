@@ -20,8 +20,8 @@ def list_(
     db: o.Db = None,
 ) -> None:
     """List all runs, the newest first."""
-    from drbench.hold import is_left
     from drbench.report import runs_table
+    from drbench.run.lock import is_left
 
     width, color = screen()
     files, form = o.files(db), "json" if as_json else "terminal"

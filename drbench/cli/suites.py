@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(help="A shipped suite, or the path of a TOM
 def list_() -> None:
     """List the suites that come with drbench."""
     from drbench.cli.tables import show, table
-    from drbench.suite import read_suite, shipped
+    from drbench.suite.read import read_suite, shipped
 
     suites = [read_suite(name) for name in shipped()]
     show(table("", ("suite", "description"), [(suite.name, suite.description) for suite in suites], 2))
@@ -26,7 +26,8 @@ def list_() -> None:
 @app.command("show")
 def show_(name: Name) -> None:
     """Print the file of a suite and the variants that it defines."""
-    from drbench.suite import read_suite, read_text, variants
+    from drbench.suite.plan import variants
+    from drbench.suite.read import read_suite, read_text
 
     suite = read_suite(name)
     write(f"{read_text(name).rstrip()}\n\n# variants, as architecture/label\n")
@@ -39,7 +40,8 @@ def show_(name: Name) -> None:
 def validate(name: Name) -> None:
     """Validate a suite and the names in it. An invalid suite gives one line and exit code 2."""
     from drbench.experiment import check
-    from drbench.suite import plan, read_suite
+    from drbench.suite.plan import plan
+    from drbench.suite.read import read_suite
 
     work = plan(read_suite(name))
     check([one for one in work if one.stage != "train"] or work)

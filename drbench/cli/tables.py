@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drbench.cli.output import write
 from drbench.records import Record
-from drbench.statistics import in_millions
+from drbench.statistics.samples import in_millions
 from drbench.text import CELL, printable
 
 if TYPE_CHECKING:

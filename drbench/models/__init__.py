@@ -6,8 +6,8 @@ from drbench.models.architectures import ARCHITECTURES, Architecture
 from drbench.models.conversion import Conversion, Replacement, Skipped
 from drbench.models.convert import convert
 from drbench.models.create import build, create_model
-from drbench.models.files import load_model, read_header, save_model
 from drbench.models.match import match_width
+from drbench.models.model_file import load_model, read_header, save_model
 from drbench.models.own import check_output
 from drbench.models.recipes import RECIPES, Recipe
 

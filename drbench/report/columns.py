@@ -12,7 +12,7 @@ from functools import partial
 
 from drbench.errors import unknown
 from drbench.report.model import FEW_SEEDS, Row, Table, Value
-from drbench.statistics import in_millions
+from drbench.statistics.samples import in_millions
 
 Values = Mapping[str, Value]
 MISSING = "-"

@@ -1,7 +1,7 @@
 """Records of the operator benchmark -> tables of raw figures: shape, way, batch and pass.
 
-The records are those of `drbench.opbench.convert`. A table is one run, whose figures were taken together: of several
-with the same settings on the same machine the newest that was finished; the others are named.
+The records are those of `drbench.run.opbench.convert`. A table shows one run, whose figures were taken together. Of
+several runs with the same settings on the same machine it shows the newest finished one; the others are named.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 
 from drbench.records import OPS, Measurement, Record, Run
-from drbench.statistics import quantile
+from drbench.statistics.samples import quantile
 
 if TYPE_CHECKING:
     from drbench_db import Store

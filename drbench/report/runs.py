@@ -10,7 +10,7 @@ from drbench.errors import NothingError, unknown
 from drbench.records import Epoch, LayerCost, Measurement, Record, Run
 from drbench.report.layout import Cells, lay_out
 from drbench.report.terminal import Page
-from drbench.statistics import summary
+from drbench.statistics.samples import summary
 from drbench.text import to_json
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from drbench.check.judge import judge
 from drbench.check.rules import LEVEL, rules
 from drbench.errors import InputError
 from drbench.records import Machine
-from drbench.suite_tables import CheckTable, ThresholdTable
+from drbench.suite.tables import CheckTable, ThresholdTable
 
 ALL = ["costs", "latency", "memory", "top1"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import drbench as package
-from drbench.suite import shipped
+from drbench.suite.read import shipped
 
 
 def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
@@ -144,7 +144,7 @@ def test_a_reader_who_has_had_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def test_what_is_our_own_fault_is_one_line_and_a_file(drbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drbench.suite.shipped", lambda: 1 / 0)
+    monkeypatch.setattr("drbench.suite.read.shipped", lambda: 1 / 0)
     found = drbench("suites", "list")
     assert found.code == 70
     (report,) = tmp_path.glob("drbench-error-*.txt")

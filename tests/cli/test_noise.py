@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from drbench_db import Store
 
-from drbench.intervals import ratio_interval
-from drbench.noise import floors
 from drbench.records import NOISE, Measurement, Record, Variant
+from drbench.run.noise import floors
+from drbench.statistics.ratios import ratio_interval
 
 SUITE = """
 name = "small"

@@ -23,8 +23,8 @@ from drbench_kernels.bench.options import Settings
 from drbench_kernels.bench.timing import ratio
 
 from drbench.measure.machine import machine
-from drbench.opbench import files
 from drbench.records import OPS, Code, Run
+from drbench.run.opbench import files
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 Command = Callable[..., Any]

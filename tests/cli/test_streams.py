@@ -262,7 +262,7 @@ def test_no_password_is_recorded_with_a_run_or_a_fault_of_ours(drbench, tmp_path
     def fail() -> None:
         raise RuntimeError(f"cannot connect to {given} ({SECRET})")
 
-    monkeypatch.setattr("drbench.suite.shipped", fail)
+    monkeypatch.setattr("drbench.suite.read.shipped", fail)
     found = drbench("suites", "list")
     assert found.code == 70
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.kill_times import handles_signals
 from drbench.errors import INTERRUPTED
-from drbench.suite import read_text, shipped
-from drbench.toml_text import dumps
+from drbench.suite.read import read_text, shipped
+from drbench.suite.toml import dumps
 from tests import hostile_db, hostile_images
 from tests.fuzz import values
 from tests.fuzz.material import OWN, Material

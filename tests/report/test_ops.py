@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from drbench_db import Store
 
-from drbench.opbench.convert import records
-from drbench.opbench.files import suite_text
 from drbench.records import Code, Machine, Run
 from drbench.report import render, runs_table, show
 from drbench.report.ops import Mean, mean, ops_tables
+from drbench.run.opbench.convert import records
+from drbench.run.opbench.files import suite_text
 
 SETTINGS: dict[str, Any] = {
     "shapes": ["1x1-4-6@5", "1x1-8-6@5"],

@@ -1,0 +1,148 @@
+"""Inference time of functions in one process, and what holds while anything is timed: threads, no TF32, no collection.
+
+Raw times are kept; `drbench.latency.turns` and `drbench.statistics.ratios` say what they amount to.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from drbench.errors import FailedError, InputError
+from drbench.latency import busy, turns
+from drbench.latency.turns import Samples
+from drbench.precision import full_float32
+from drbench.records import LatencySettings
+
+Function = Callable[[], object]
+
+
+def measure(
+    functions: Mapping[str, Function],
+    settings: LatencySettings,
+    *,
+    synchronize: Callable[[], object] | None = None,
+    on_round: Callable[[int, float], object] | None = None,
+) -> dict[str, Samples]:
+    """Seconds per call of each function, in turns (see `turns`), as many of them for all.
+
+    The first call and `warmup_runs` more are thrown away. Then rounds go on until there are `min_runs` of them and the
+    calls have taken `min_seconds` per function, or until `max_seconds` have passed since the start (at least one round
+    is kept). They run in inference mode, with `settings.threads`, and without garbage collection.
+
+    Args:
+        functions: name -> a call that takes nothing; what it returns is thrown away.
+        settings: see LatencySettings.
+        synchronize: waits until the device is done, before and after each call; the default is that of
+            `settings.device`, nothing on a CPU.
+        on_round: called between rounds with the rounds kept so far and the seconds since the start.
+
+    Raises:
+        InputError: for settings that make no sense.
+        FailedError: names the function that raised, and what it raised.
+    """
+    _check(functions, settings)
+    wait = synchronize or waiting(settings)
+    start = time.perf_counter()
+
+    def turn(name: str, count: int) -> list[float]:
+        return [_timed(name, functions[name], wait) for _ in range(count)]
+
+    def go_on(number: int, timed: float) -> bool:
+        elapsed = time.perf_counter() - start
+        if on_round is not None:
+            on_round(number, elapsed)
+        enough = number >= settings.min_runs and timed >= settings.min_seconds * len(functions)
+        return not enough and elapsed < settings.max_seconds
+
+    with quiet(settings):
+        return turns.take(list(functions), turn, warm=settings.warmup_runs, go_on=go_on)
+
+
+@contextmanager
+def quiet(settings: LatencySettings) -> Iterator[dict[str, Any]]:
+    """What holds while something is timed: `settings_context`, inference mode, and no garbage collection."""
+    with settings_context(settings) as context, torch.inference_mode(), _no_collection():
+        yield context
+
+
+@contextmanager
+def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
+    """Within it `settings.threads` holds and float32 is no TF32; gives what a time depends on, to be recorded."""
+    device = device_of(settings)
+    before = torch.get_num_threads()
+    try:
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        with full_float32():
+            yield {
+                "threads": torch.get_num_threads(),
+                "dtype": settings.dtype,
+                "device": str(device),
+                "channels_last": settings.channels_last,
+                "affinity": busy.affinity(),
+            }
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def device_of(settings: LatencySettings) -> torch.device:
+    """The device meant: "auto" is this machine's accelerator, else its CPU. InputError for one that is not there."""
+    if settings.device == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(settings.device)
+    except RuntimeError as error:
+        raise InputError(f"device {settings.device!r} is none: use auto, cpu, or cuda, cuda:1, mps, ...") from error
+    available = torch.accelerator.current_accelerator(check_available=True)
+    if device.type not in ("cpu", available.type if available else "cpu"):
+        raise InputError(f"device {settings.device!r} is not on this machine: use {available or 'cpu'} or auto")
+    return device
+
+
+def waiting(settings: LatencySettings) -> Callable[[], object]:
+    """A call that returns when the device has done all that it was given; nothing on a CPU."""
+    device = device_of(settings)
+    if device.type == "cpu":
+        return lambda: None
+    return lambda: torch.accelerator.synchronize(device)
+
+
+def _timed(name: str, function: Function, wait: Callable[[], object]) -> float:
+    try:
+        wait()
+        start = time.perf_counter_ns()
+        function()
+        wait()
+        return (time.perf_counter_ns() - start) / 1e9
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise FailedError(f"{name} failed while it was timed: {type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage is collected before, not during; it would hit whichever function happens to be running."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check(functions: Mapping[str, Function], settings: LatencySettings) -> None:
+    if not functions:
+        raise InputError("nothing to time: give at least one function")
+    for field, least in (("warmup_runs", 0), ("min_runs", 1), ("min_seconds", 0), ("max_seconds", 0), ("threads", 1)):
+        value = getattr(settings, field)
+        if value is not None and not value >= least:
+            raise InputError(f"latency {field} {value!r} must be at least {least}")

@@ -1,0 +1,1 @@
+"""Runs: do the work of a suite, a noise measurement or the operator benchmark, and record it."""

@@ -1,0 +1,112 @@
+"""`drbench run ops`: the operator benchmark in this process, its records kept shape by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from drbench_kernels.bench import facts, options, summary
+from drbench_kernels.bench.document import BenchError
+from drbench_kernels.bench.options import Settings
+from drbench_kernels.bench.runner import Bench, settings_as_before
+from drbench_kernels.bench.ways import LAYER
+
+from drbench import interrupts
+from drbench.errors import InputError
+from drbench.measure.machine import code, machine
+from drbench.records import OPS, Event, Run
+from drbench.run.lock import hold
+from drbench.run.opbench.convert import key, records, variant
+from drbench.run.opbench.files import suite_text
+from drbench.run.runner import Outcome, folder, new_run_id, same_place, under_way
+
+__all__ = ["LAYER", "resumed", "run_ops", "settings"]
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+OnEvent = Callable[[Event], None]
+
+
+def settings(given: Mapping[str, Any]) -> Settings:
+    """From the options that were given; the others have the defaults of `python -m drbench_kernels.bench`.
+
+    InputError names what is wrong.
+    """
+    arguments = [
+        f"--{name.strip('_').replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in given.items()
+        if value is not None and value is not False
+    ]
+    try:
+        return options.checked(options.parser().parse_args(arguments), machine().memory_bytes)
+    except BenchError as error:
+        raise InputError(str(error)) from error
+
+
+def resumed(table: Mapping[str, Any]) -> Settings:
+    """The settings of a run, from its suite's text. InputError where they are not whole."""
+    try:
+        return Settings.of(table)
+    except BenchError as error:
+        raise InputError(str(error)) from error
+
+
+@settings_as_before()
+def run_ops(
+    wanted: Settings,
+    store: Store,
+    *,
+    files: Path,
+    command: str = "",
+    resume: Run | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> Outcome:
+    """Measure, and keep the records of each shape as soon as all of it is known; `resume` goes on with a run.
+
+    Ctrl-C ends the run in order ("interrupted"), without the shape that was being measured. `files` gets a
+    folder for the run, in which it is held.
+    """
+    if resume is not None:
+        same_place(resume)
+    table = wanted.as_json()
+    run = resume or _new(table, command)
+    counts = {"done": 0, "failed": 0, "skipped": 0}
+    with hold(folder(files, run), run.id), under_way(store, run, again=resume is not None) as ending:
+        skip = store.done_keys(run.id)
+        bench = Bench(wanted)
+        session = bench.session(command, facts.machine(torch.device(wanted.device)))
+        shapes = list(bench.cases())
+        for number, (shape, cases) in enumerate(shapes):
+            on_event(Event("stage", f"{OPS} {shape.name}", number, len(shapes)))
+            about = {**asdict(shape), "name": shape.name}
+            if all(key(variant(about, way, table), table) in skip for way in wanted.ways):
+                counts["skipped"] += len(wanted.ways)
+                continue
+            rows = [{**bench.measure(case), "session": 0} for case in cases]
+            found = records(table, [{**session, "rates": bench.rates_found()}], rows)
+            counts["skipped"] += sum(record.key in skip for record in found)
+            found = [record for record in found if record.key not in skip]  # the others were measured beside these
+            with interrupts.shielded:
+                store.add_many(run.id, found)
+                for record in found:
+                    counts["done" if record.status == "done" else "failed"] += 1
+            line = summary.shape_line(rows)
+            on_event(Event("note", f"[{number + 1}/{len(shapes)}] {shape.name}: {line}"))
+        ending.status = "failed" if counts["failed"] else "done"
+    return Outcome(run.id, ending.status, **counts)
+
+
+def _new(table: Mapping[str, Any], command: str) -> Run:
+    return Run(
+        id=new_run_id(OPS),
+        suite=OPS,
+        suite_text=suite_text(table),
+        command=command,
+        started=facts.now(),
+        machine=machine(),
+        code=code(),
+    )

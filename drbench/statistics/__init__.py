@@ -1,0 +1,1 @@
+"""Statistics of samples, of paired ratios and of accuracies."""

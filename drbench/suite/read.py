@@ -1,0 +1,139 @@
+"""Reading suites: a shipped suite by name, a TOML file by path, or a suite of one model -> a validated Suite."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from drbench import bounds, paths
+from drbench.errors import InputError, unknown
+from drbench.records import STAGES
+from drbench.suite import toml
+from drbench.suite.overrides import apply
+from drbench.suite.tables import (
+    ArchitectureTable,
+    CheckTable,
+    DataTable,
+    LatencyTable,
+    LimitsTable,
+    OperatorTable,
+    Suite,
+    Table,
+    TrainTable,
+)
+from drbench.variant_table import expected, short
+
+_STRINGS = re.compile(r"\"\"\"(?:\\.|[^\\])*?\"\"\"|\'\'\'.*?\'\'\'|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'", re.DOTALL)
+"""Of TOML, of all four kinds."""
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the suites that come with drbench."""
+    files = resources.files("drbench_suites").iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+
+
+def read_text(name_or_path: str) -> str:
+    """The TOML text of a shipped suite by name, or of a file by path. InputError where there is neither."""
+    path = Path(name_or_path)
+    try:
+        if name_or_path.endswith(".toml") or len(path.parts) > 1:
+            return paths.regular(path, "suite file").read_text(encoding="utf-8")
+        if name_or_path in shipped():
+            return resources.files("drbench_suites").joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"suite {name_or_path!r} is not a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"suite file {name_or_path!r} cannot be read: {error.strerror}") from error
+    raise unknown("suite", name_or_path, shipped(), "A file of your own goes by its path, ending in .toml")
+
+
+def parse(text: str, source: str) -> dict[str, Any]:
+    """The tables of a suite's TOML text, not yet validated; `source` is what messages call it."""
+    if len(text) > bounds.FILE_CHARACTERS:
+        raise InputError(f"suite {source!r} has {len(text):,} characters; at most {bounds.FILE_CHARACTERS:,} are read")
+    too_deep = InputError(f"suite {source!r} is nested more than {bounds.DEPTH} levels deep")
+    if _longest_key(text) > bounds.DEPTH:  # tomllib needs memory in the square of a key's parts
+        raise too_deep
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
+        raise InputError(f"suite {source!r} is not valid TOML: {error}") from error
+
+
+def _longest_key(text: str) -> int:
+    """The number of dots in the dotted key of a TOML text that has the most."""
+    bare = _STRINGS.sub("", text)
+    parts = (part for line in bare.splitlines() for part in re.split(r"[=,{}\[\]]", line.partition("#")[0]))
+    return max(part.count(".") for part in (*parts, ""))
+
+
+def validate(document: Mapping[str, Any], source: str) -> Suite:
+    """The Suite that `document` describes. InputError with the key's path where a key or a value is wrong."""
+    if message := bounds.wrong(document):
+        raise InputError(f"suite {source!r}: {message}")
+    try:  # through JSON: strict mode then takes a list for a tuple, and still no text for a number
+        return Suite.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise InputError(f"suite {source!r}: {_first(error)}") from error
+
+
+def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Suite:
+    """A shipped suite by name or a file by path, with the command line's `overrides` (see drbench.suite.overrides)."""
+    document = parse(read_text(name_or_path), name_or_path)
+    validate(document, name_or_path)  # the file's own mistakes first, in the file's own words
+    return validate(apply(document, overrides or {}), name_or_path)
+
+
+def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = STAGES) -> Suite:
+    """A suite of one model: plain, and with --operator, or drconv where only its arguments are given."""
+    bare = {"name": name.replace(":", ".").replace("/", "-"), "architectures": [name], "stages": list(stages)}
+    given = dict(overrides)
+    if not given.get("operator") and any(given.get(key) for key in ("regions", "set", "where", "where_set", "init")):
+        given["operator"] = ["drconv"]
+    return validate(apply(bare, given), f"of model {name}")
+
+
+def to_toml(suite: Suite) -> str:
+    """The suite as TOML text; `validate(parse(text))` gives it back."""
+    return toml.dumps(suite.model_dump(mode="json", exclude_none=True))
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint in one line: the key's path, what came, what is allowed."""
+    found = error.errors(include_url=False)
+    one = min(found, key=lambda error: error["type"] != "extra_forbidden")  # a misspelt key is why another is missing
+    where = ".".join(str(part) for part in one["loc"]) or "the file"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    match one["type"]:
+        case "extra_forbidden":
+            *parents, key = one["loc"]
+            place = f"key in {'.'.join(map(str, parents))}" if parents else "key"
+            return f"{unknown(place, key, _keys(parents))}{more}"
+        case "missing":
+            return f"{where} is missing{more}"
+    return f"{where} should {expected(one['msg'])}, not {short(one['input'])}{more}"
+
+
+def _keys(parents: Sequence[int | str]) -> list[str]:
+    """The keys that the table at this path may have."""
+    tables: dict[str, type[Table]] = {
+        "architectures": ArchitectureTable,
+        "operators": OperatorTable,
+        "data": DataTable,
+        "train": TrainTable,
+        "latency": LatencyTable,
+        "limits": LimitsTable,
+        "check": CheckTable,
+    }
+    table = tables.get(str(parents[0]), Suite) if parents else Suite
+    return list(table.model_fields)

@@ -1,0 +1,1 @@
+"""Training: the loop, what a checkpoint keeps, recipes by name."""
