@@ -91,6 +91,43 @@ def test_links_lead_somewhere(page: str) -> None:
         assert ((TOP / page).parent / link).exists(), f"{page} links to {link}"
 
 
+PAGES = ("docs/architecture.md", "CONTRIBUTING.md")
+BASES = (
+    "",
+    "drbench",
+    "kernels/drbench_kernels",
+    "db/drbench_db",
+    "suites/drbench_suites",
+    "db",
+    "docs",
+    "drbench/check/formats",
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    """A path is relative to the top, to a package, or in a table to the folder with which its entry begins."""
+    missing, base = [], ""
+    for line in (TOP / page).read_text(encoding="utf-8").splitlines():
+        begin = re.match(r" +(?:[\w.]+/)+", line)
+        base = begin.group().strip() if begin else base if line.startswith("    ") else ""
+        for path in re.findall(r"(?<![\w/.<-])(?:\w+/)*(?:\w+\.(?:py|toml|csv|json|md)\b|\w+/(?=[\s,;:|`]))", line):
+            places = [TOP / one / path for one in (*BASES, base, f"drbench/{base}")]
+            if "NAME" not in path and not any(place.exists() for place in places):
+                missing.append(path)
+    assert not missing
+
+
+def test_the_architecture_names_every_module_and_package_of_drbench() -> None:
+    text = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
+    names = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (TOP / "drbench").iterdir()
+        if path.name[0] != "_" and (path.suffix == ".py" or (path / "__init__.py").exists())
+    }
+    assert {name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", text)} == set()
+
+
 def test_every_dotted_name_works_after_import_drbench_alone():
     """`drbench.operators.DRConv2d` and the like; nothing of torch is loaded until one is used."""
     pages = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
