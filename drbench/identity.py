@@ -1,7 +1,8 @@
-"""What a variant and a piece of work are called: content hashes for machines, short labels for people.
+"""Names of variants and of pieces of work: content hashes for machines, short labels for people.
 
-A hash is SHA-256 over canonical JSON (sorted keys, no spaces), so it depends on what is said and not on the order in
-which it was said, nor on the Python that said it.
+A hash is SHA-256 over canonical JSON (sorted keys, no spaces), so it does not depend on the order of keys. A field that
+a record gets later enters the hash only where it differs from its default, so that the names in existing databases,
+baselines and checkpoints stay valid: see `table`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from drbench.records import PLAIN, Experiment, Variant
+from drbench.records import PLAIN, Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 
 HASH_DIGITS = 16
 COUNTING = 2
@@ -21,8 +22,33 @@ COUNTING = 2
 2: without what runs once per call, on weights alone.
 """
 
+
+def _names(*lines: str) -> frozenset[str]:
+    return frozenset(name for line in lines for name in line.split())
+
+
+FIRST_FIELDS: Mapping[type, frozenset[str]] = {
+    Variant: _names(
+        "architecture operator operator_args where where_args init input_shape num_classes stem_stride",
+        "architecture_args match matched_to width sources",
+    ),
+    DataSettings: _names("name root download val_fraction args"),
+    TrainSettings: _names(
+        "preset epochs batch_size optimizer learning_rate momentum weight_decay nesterov schedule warmup_epochs",
+        "label_smoothing ema_decay grad_clip augment device precision threads loader_workers",
+    ),
+    LatencySettings: _names(
+        "batch_sizes workers warmup_runs min_runs min_seconds max_seconds threads dtype device channels_last"
+    ),
+    Machine: _names(
+        "hostname os cpu cores threads memory_bytes gpu gpu_memory_bytes driver python torch cpu_capability"
+    ),
+    Code: _names("drbench repository commit dirty"),
+}
+"""The fields that always enter a hash. Never change this table: it would rename what users have recorded."""
+
 _ELSEWHERE = ("root", "download")
-"""Where a data set lies, not what it holds."""
+"""Fields that say where a data set is, not what it contains."""
 
 
 def canonical(value: Any) -> str:
@@ -39,20 +65,35 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:HASH_DIGITS]
 
 
+def table(record: Any) -> dict[str, Any]:
+    """The fields that name a record: those of FIRST_FIELDS, and later ones that differ from their default.
+
+    `record`: an instance of a type in FIRST_FIELDS, or of a subclass.
+    """
+    first = next(FIRST_FIELDS[kind] for kind in type(record).__mro__ if kind in FIRST_FIELDS)
+    values = asdict(record)
+    later = [field for field in fields(record) if field.name not in first]
+    for field in later:
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if default is not MISSING and canonical(values[field.name]) == canonical(default):
+            del values[field.name]
+    return values
+
+
 def variant_hash(variant: Variant) -> str:
     """The name of a network: changes with anything that defines it, the sources of a user's callables included."""
-    return digest(asdict(variant))
+    return digest(table(variant))
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """All that a result depends on beside the variant and the seed, as plain tables."""
     found: dict[str, Any] = {}
     if experiment.data is not None:
-        found["data"] = {key: value for key, value in asdict(experiment.data).items() if key not in _ELSEWHERE}
+        found["data"] = {key: value for key, value in table(experiment.data).items() if key not in _ELSEWHERE}
     if experiment.train is not None:
-        found["train"] = asdict(experiment.train)
+        found["train"] = table(experiment.train)
     if experiment.latency is not None:
-        found["latency"] = asdict(experiment.latency)
+        found["latency"] = table(experiment.latency)
     if experiment.eval_weights is not None:
         found["eval_weights"] = experiment.eval_weights
     return found

@@ -4,6 +4,9 @@
 them. Nobody changes a record that was handed over. This module imports nothing but the standard library, so that
 commands which only read results never load torch.
 
+A field that is added to a record needs a default. It enters hashes and work keys only where it differs from its default
+(`drbench.identity`), so that what users have recorded keeps its name.
+
 Units: seconds, bytes, multiply-adds per sample, fractions (top-1 of 0.671, not 67.1). Times: ISO-8601, UTC.
 """
 

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import pytest
+from drbench_db.rows import machine_row
 
 from drbench import identity
-from drbench.records import DataSettings, Experiment, LatencySettings, TrainSettings, Variant
+from drbench.records import DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 
 PLAIN = Variant("net")
 DRCONV = Variant("net", operator="drconv", operator_args={"regions": 8, "experts": 4})
@@ -49,6 +52,51 @@ def test_every_field_of_a_variant_changes_its_hash() -> None:
     assert set(OTHER) == {field.name for field in fields(Variant)}
     hashes = {identity.variant_hash(replace(PLAIN, **{name: value})) for name, value in OTHER.items()}
     assert len(hashes | {identity.variant_hash(PLAIN)}) == len(OTHER) + 1
+
+
+@dataclass(frozen=True)
+class LaterVariant(Variant):
+    task: str = "classify"
+    task_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LaterTraining(TrainSettings):
+    recalibrate: int | None = None
+
+
+@dataclass(frozen=True)
+class LaterMachine(Machine):
+    accelerator: str = ""
+
+
+def test_a_later_field_at_its_default_changes_no_name() -> None:
+    later = LaterVariant("net", operator="drconv", operator_args={"regions": 8, "experts": 4})
+    assert identity.variant_hash(later) == identity.variant_hash(DRCONV)
+    one = Experiment("train", (DRCONV,), 0, DataSettings(), TrainSettings())
+    changed = replace(one, train=LaterTraining())
+    assert identity.settings(changed) == identity.settings(one)
+    assert identity.experiment_key(changed, later) == identity.experiment_key(one, DRCONV)
+
+
+def test_a_later_field_that_differs_from_its_default_changes_the_name() -> None:
+    names = {
+        identity.variant_hash(variant)
+        for variant in (DRCONV, LaterVariant("net", task="verify"), LaterVariant("net", task_args={"a": 1}))
+    }
+    assert len(names) == 3
+    assert identity.table(LaterTraining(recalibrate=100))["recalibrate"] == 100
+
+
+def test_a_later_field_of_a_machine_keeps_the_name_of_its_row() -> None:
+    facts = {"hostname": "a", "os": "b", "cpu": "c", "cores": 1, "threads": 2, "memory_bytes": 3}
+    assert machine_row(LaterMachine(**facts))["hash"] == machine_row(Machine(**facts))["hash"]
+    assert machine_row(LaterMachine(**facts, accelerator="x"))["hash"] != machine_row(Machine(**facts))["hash"]
+
+
+def test_the_fields_that_always_count_are_fields() -> None:
+    for kind, names in identity.FIRST_FIELDS.items():
+        assert names <= {one.name for one in fields(kind)}
 
 
 def test_order_of_arguments_does_not_change_the_hash() -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from sys import byteorder
 from typing import Any
 
+from drbench import identity
 from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Variant
 
 
@@ -33,15 +34,15 @@ def plain(value: Any) -> Any:
 
 def machine_row(machine: Machine) -> dict[str, Any]:
     """A row of `machine`."""
-    facts = asdict(machine)
-    return {**facts, "hash": hashed(facts)}
+    return {**asdict(machine), "hash": hashed(identity.table(machine))}
 
 
 def code_row(code: Code) -> dict[str, Any]:
     """A row of `code`."""
-    facts = asdict(code)
-    facts["commit_hash"] = facts.pop("commit")
-    return {**facts, "hash": hashed(facts)}
+    facts, named = asdict(code), identity.table(code)
+    for one in (facts, named):
+        one["commit_hash"] = one.pop("commit")
+    return {**facts, "hash": hashed(named)}
 
 
 def variant_row(variant: Variant, variant_hash: str) -> dict[str, Any]:

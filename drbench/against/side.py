@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import fields
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -81,7 +81,7 @@ class Resident:
     def plan(self, suite: str, overrides: dict[str, Any]) -> dict[str, Any]:
         """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
         from drbench import experiment
-        from drbench.identity import canonical, variant_hash
+        from drbench.identity import canonical, table, variant_hash
         from drbench.suite.plan import plan, variants
         from drbench.suite.read import read_suite
 
@@ -99,8 +99,8 @@ class Resident:
                 name = f"{variant.architecture}/{label}"
                 if name in found:  # an architecture at several widths or arguments
                     name += f" {canonical([variant.width, variant.architecture_args])}"
-                found[name] = asdict(variant)
-        return {"variants": found, "latency": asdict(work[0].latency) if work[0].latency else {}, "notes": said}
+                found[name] = table(variant)
+        return {"variants": found, "latency": table(work[0].latency) if work[0].latency else {}, "notes": said}
 
     def build(self, variant: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
         """Build the network and set this process up for timing it; what a time depends on comes back."""

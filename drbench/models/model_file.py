@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from drbench import __version__, names, paths, trust, variant_table
+from drbench import __version__, identity, names, paths, trust, variant_table
 from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
@@ -58,7 +58,7 @@ def save_model(
         "format": FORMAT,
         "drbench": __version__,
         "torch": str(torch.__version__),
-        "variant": dataclasses.asdict(variant),
+        "variant": identity.table(variant),
         "classes": list(classes),
         "preprocessing": dict(preprocessing or {}),
         "extra": dict(extra or {}),
@@ -159,7 +159,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
         if variant.sources.get(name, digest) != digest:
             warnings.warn(f"{name} has changed since {str(path)!r} was saved", UserWarning, stacklevel=2)
     # the layers are about to be overwritten: none needs a convolution to preserve
-    variant_of_layers = dataclasses.replace(variant, init="fresh")
+    variant_of_layers = replace(variant, init="fresh")
     _check_size(variant_of_layers, path)
     model = build(variant_of_layers, seed=0)
     load_into(model, read(Path(path), safetensors=True), "the network that its header describes")

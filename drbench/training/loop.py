@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
+from drbench import identity
 from drbench.data.batches import Part, Plan, batches, in_order, lost_loaders
 from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
@@ -322,7 +323,7 @@ def _of_curve(curve: tuple[Epoch, ...], context: dict[str, Any], splits: Splits)
 
 def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: int) -> dict[str, Any]:
     """What two runs must share to be the same training."""
-    fields = {name: value for name, value in asdict(settings).items() if name not in _PLACE}
+    fields = {name: value for name, value in identity.table(settings).items() if name not in _PLACE}
     shapes = json.dumps(
         {name: list(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
     )
