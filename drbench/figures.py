@@ -177,8 +177,8 @@ CLASSIFY = TaskFigures(
     "classify",
     "top1",
     (
-        Figure("top1", title="top-1", meaning="test images whose true class is rated highest", per_unit=True),
-        Figure("top5", title="top-5", meaning="the true class among the first five", per_unit=True),
+        Figure("top1", title="top-1", meaning="test images, after the last epoch", per_unit=True),
+        Figure("top5", title="top-5", meaning="as top-1, the true class among the first five", per_unit=True),
     ),
 )
 """Image classification."""
@@ -213,14 +213,24 @@ def from_table(task: str, table: object) -> TaskFigures:
 def of_settings(settings: Mapping[str, Any]) -> TaskFigures:
     """The declaration of a record's task, from the record's settings; nothing is imported.
 
-    InputError where neither drbench nor the record has it.
+    A record that failed before its task was loaded may hold none: then see `is_declared`. InputError for a damaged one.
     """
     task = settings.get(TASK) or DEFAULT
-    if isinstance(task, str) and task in BUILT_IN:
+    if not isinstance(task, str):
+        raise _wrong(TASK, task, "the name of a task")
+    if task in BUILT_IN:
         return BUILT_IN[task]
-    if FIGURES not in settings:
-        raise unknown("task", task, BUILT_IN, "A record of another task holds the declaration of its figures")
-    return from_table(str(task), settings[FIGURES])
+    table = settings.get(FIGURES)
+    return TaskFigures(task, UNDECLARED.name, (UNDECLARED,)) if table is None else from_table(task, table)
+
+
+UNDECLARED = Figure("score", meaning="the headline figure of a task that was never loaded")
+"""Stands for the figures of a task of which only failures are known."""
+
+
+def is_declared(found: TaskFigures) -> bool:
+    """Whether these are the task's own figures."""
+    return found.figures != (UNDECLARED,)
 
 
 def _wrong(where: str, got: object, expected: str) -> InputError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drbench.errors import InputError
-from drbench.figures import BUILT_IN, CLASSIFY, Figure, TaskFigures, as_table, from_table, of_settings
+from drbench.figures import BUILT_IN, CLASSIFY, Figure, TaskFigures, as_table, from_table, is_declared, of_settings
 
 ANGLE = Figure("angle_error", "degrees", "lower", 1, "mean angle between prediction and truth", "angle", tolerance=0.5)
 VERIFY = TaskFigures("faces:verify", "accuracy", (Figure("accuracy", per_unit=True), ANGLE), "pair")
@@ -45,9 +45,13 @@ def test_what_a_later_version_added_is_left_out() -> None:
     assert from_table(VERIFY.task, {**table, "symbol": "x"}) == VERIFY
 
 
-def test_a_task_that_nobody_declared_is_named() -> None:
-    with pytest.raises(InputError, match="unknown task 'faces:verify'"):
-        of_settings({"task": "faces:verify"})
+def test_a_task_that_was_never_loaded_has_one_figure_and_says_so() -> None:
+    found = of_settings({"task": "faces:verify"})
+    assert (found.task, len(found.figures), is_declared(found)) == ("faces:verify", 1, False)
+    assert is_declared(VERIFY)
+    assert is_declared(CLASSIFY)
+    with pytest.raises(InputError, match="expected the name of a task"):
+        of_settings({"task": 3})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from drbench import bounds
+from drbench.errors import InputError
+from drbench.figures import FIGURES, TASK, from_table
 from drbench.records import OPS
 
 Fault: TypeAlias = "tuple[str, object, str]"
@@ -105,8 +107,20 @@ ANY = table({})
 COUNT = whole(0, 2**63 - 1)
 TEXTS = listed(TEXT)
 
+
+def _figures(value: Any) -> Fault | None:
+    """The declaration of a task's figures."""
+    try:
+        from_table("", value)
+    except InputError as error:
+        return ("", value, str(error).partition("expected ")[2] or "the declaration of a task's figures")
+    return None
+
+
 SETTINGS = table(
     {
+        TASK: TEXT,
+        FIGURES: _figures,
         "data": maybe(table({"name": TEXT, "synthetic": TRUTH})),
         "train": maybe(ANY),
         "trained": maybe(ANY),

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, CursorResult, delete, insert, select, update
+from sqlalchemy import Connection, CursorResult, delete, insert, or_, select, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
@@ -234,11 +234,17 @@ class Store:
         return self._ask(lambda connection: set(connection.execute(wanted).scalars()))
 
     def rows(
-        self, *, run: str | None = None, suite: str | None = None, names: Collection[str] | None = None
+        self,
+        *,
+        run: str | None = None,
+        suite: str | None = None,
+        names: Collection[str] | None = None,
+        stages: Collection[str] = (),
     ) -> tuple[table.Columns, table.Columns]:
         """For reports: the records, and their measurements without samples, as columns by name.
 
-        Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures.
+        Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures,
+        and all figures of these `stages`.
         """
         records, measurements = query.report_records(), query.report_measurements()
         if run is not None:
@@ -249,7 +255,9 @@ class Store:
         if suite is not None:
             records = records.where(SuiteRow.name == suite)
         if names is not None:
-            measurements = measurements.where(schema.MeasurementRow.name.in_(names))
+            whole = schema.MeasurementRow.record_id.in_(select(RecordRow.id).where(RecordRow.stage.in_(stages)))
+            named = schema.MeasurementRow.name.in_(names)
+            measurements = measurements.where(or_(named, whole) if stages else named)
         everything = run is None and suite is None
         return self._ask(
             lambda connection: table.read(connection, records, measurements, self.damages, everything=everything)

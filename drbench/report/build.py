@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from drbench.errors import NothingError
+from drbench.figures import TaskFigures
 from drbench.records import NOISE, OPS, PLAIN, STAGES
 from drbench.report import seeds
 from drbench.report.gather import Figure, Gathered, Way, gather
@@ -34,7 +35,7 @@ def build(frame: pd.DataFrame, ops: tuple[OpsTable, ...] = ()) -> Report:
 
 def _order_of_tables(item: tuple[Conditions, Any]) -> tuple[Any, ...]:
     c = item[0]
-    return (c.suite, c.data, natural(c.input_shape), c.num_classes, c.machine, c.drbench, c.training)
+    return (c.suite, c.task.task, c.data, natural(c.input_shape), c.num_classes, c.machine, c.drbench, c.training)
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:
@@ -45,8 +46,9 @@ def natural(text: str) -> tuple[tuple[int, float, str], ...]:
 
 def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
     latencies = _latencies(variants.values())
-    facts = {name: _facts(gathered, latencies) for name, gathered in variants.items()}
-    tops = {name: _by_seed(gathered, "top1") for name, gathered in variants.items()}
+    headline = conditions.task.headline
+    facts = {name: _facts(gathered, latencies, conditions.task) for name, gathered in variants.items()}
+    scores = {name: _by_seed(gathered, headline) for name, gathered in variants.items()}
     networks = _networks(variants)
     labels = _labels(variants, networks)
     plains: dict[str, str] = {}
@@ -61,11 +63,11 @@ def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
     for name in variants:
         plain = plains.get(networks[name])
         if plain is not None and plain != name:
-            facts[name].update(_against(facts[name], facts[plain]), **_gain("top1", tops[name], tops[plain]))
+            facts[name].update(_against(facts[name], facts[plain]), **_gain(headline, scores[name], scores[plain]))
         for by in ("madds", "params"):
             other = matched.get((name, by))
             if other is not None:
-                facts[name].update(_gain(f"top1_equal_{by}", tops[name], tops[other]))
+                facts[name].update(_gain(f"{headline}_equal_{by}", scores[name], scores[other]))
     rows = [
         Row(kind_of(g.first), networks[n], labels[n], {k: v for k, v in facts[n].items() if v is not None})
         for n, g in sorted(variants.items(), key=lambda item: _order_of_rows(item[0], networks, variants))
@@ -157,7 +159,7 @@ def _latencies(variants: Iterable[Gathered]) -> dict[Way, Latency]:
     return found
 
 
-def _facts(gathered: Gathered, latencies: Mapping[Way, Latency]) -> dict[str, Value]:
+def _facts(gathered: Gathered, latencies: Mapping[Way, Latency], task: TaskFigures) -> dict[str, Value]:
     """Field name -> value, of one variant by itself."""
     record = gathered.first
     facts: dict[str, Value] = {
@@ -174,10 +176,11 @@ def _facts(gathered: Gathered, latencies: Mapping[Way, Latency]) -> dict[str, Va
         for figure in figures:
             if figure.name.startswith("latency") and figure.way in latencies:
                 facts.update(_timed(figure, latencies[figure.way].suffix))
-    tops = _by_seed(gathered, "top1")
-    if tops:
-        facts["top1"], facts["top1_sd"], facts["seeds"] = seeds.spread(tops)
-    for name, field in (("top5", "top5"), ("val_top1", "val_top1"), ("train_images_per_second", "images_per_second")):
+    scores = _by_seed(gathered, task.headline)
+    if scores:
+        facts[task.headline], facts[f"{task.headline}_sd"], facts["seeds"] = seeds.spread(scores)
+    means = {name: name for name in (*task.names, task.validation) if name != task.headline}
+    for field, name in {**means, "images_per_second": "train_images_per_second"}.items():
         values = _by_seed(gathered, name)
         facts[field] = fmean(values.values()) if values else None
     facts["status"], facts["error"] = _status(gathered)

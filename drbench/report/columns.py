@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from drbench.errors import unknown
+from drbench.figures import CLASSIFY, Figure, TaskFigures
 from drbench.report.model import FEW_SEEDS, Row, Table, Value
 from drbench.statistics.samples import in_millions
 
@@ -22,7 +23,8 @@ MISSING = "-"
 class Column:
     """`key` is what --columns and --sort take, `header` its two lines, `fields` the raw values, the first the main one.
 
-    `meaning` says what it counts and in which unit; `topic` keeps columns together where lines are broken.
+    `meaning` says what it counts and in which unit; `topic` keeps columns together where lines are broken. `task`: the
+    task whose figure it is; None for what every task has.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Column:
     text: Callable[[Values], str]
     meaning: str = ""
     default: bool = True
+    task: TaskFigures | None = None
 
 
 def _number(values: Values, name: str) -> float | None:
@@ -104,10 +107,12 @@ def percent(name: str, values: Values) -> str:
     return MISSING if value is None else f"{value:.2%}"[:-1]
 
 
-def top1(values: Values) -> str:
-    """67.10 ±0.31"""
-    spread = _number(values, "top1_sd")
-    return percent("top1", values) + ("" if spread is None else f" ±{spread * 100:.2f}")
+def score(figure: Figure, name: str, values: Values) -> str:
+    """67.10, or with a standard deviation 67.10 ±0.31: the field `name` as a value of the figure."""
+    value, spread = _number(values, name), _number(values, f"{name}_sd")
+    if value is None:
+        return MISSING
+    return figure.number(value) + ("" if spread is None else f" ±{figure.number(spread)}")
 
 
 def seeds(values: Values) -> str:
@@ -116,12 +121,13 @@ def seeds(values: Values) -> str:
     return "" if value is None else f"{value:.0f}" + (": too few" if value < FEW_SEEDS else "")
 
 
-def gain(name: str, values: Values) -> str:
+def gain(figure: Figure, name: str, values: Values) -> str:
     """+0.61 ±0.20; in brackets where there are too few seeds for an interval."""
     value, half = _number(values, name), _number(values, f"{name}_ci95")
     if value is None:
         return ""
-    return f"({value * 100:+.2f})" if half is None else f"{value * 100:+.2f} ±{half * 100:.2f}"
+    mean = figure.number(value, signed=True)
+    return f"({mean})" if half is None else f"{mean} ±{figure.number(half)}"
 
 
 def madds(values: Values) -> str:
@@ -196,28 +202,31 @@ def _memory() -> tuple[Column, ...]:
     )
 
 
-def _accuracy() -> tuple[Column, ...]:
-    fields = ("_delta", "_delta_ci95", "_delta_seeds")
+def _scores(task: TaskFigures) -> tuple[Column, ...]:
+    """The figures that a task declares: the headline with its differences, then the others."""
+    main = task.main
+    unit = "in percentage points" if main.is_fraction else f"in {main.unit}"
+    better = "" if main.sign > 0 else ", lower is better"
 
     def difference(key: str, against: str, meaning: str) -> Column:
         name = f"{key}_delta"
-        return Column(
-            name,
-            ("Δ top-1", against),
-            tuple(key + field for field in fields),
-            "accuracy",
-            partial(gain, name),
-            meaning,
-        )
+        fields = tuple(f"{name}{ending}" for ending in ("", "_ci95", "_seeds"))
+        text = partial(gain, main, name)
+        return Column(name, (f"Δ {main.called}", against), fields, "accuracy", text, meaning, task=task)
+
+    def mean(figure: Figure, key: str, title: str, meaning: str, *, default: bool = True) -> Column:
+        header, text = (title, figure.printed_unit), partial(score, figure, key)
+        return Column(key, header, (key,), "accuracy", text, meaning, default, task)
 
     return (
         Column(
-            "top1",
-            ("top-1", "% ±sd"),
-            ("top1", "top1_sd"),
+            main.name,
+            (main.called, f"{main.printed_unit} ±sd"),
+            (main.name, f"{main.name}_sd"),
             "accuracy",
-            top1,
-            "top-1: test images, after the last epoch, mean over seeds ± standard deviation over seeds",
+            partial(score, main, main.name),
+            f"{main.called}: {_what(main)}mean over seeds ± standard deviation over seeds{better}",
+            task=task,
         ),
         Column(
             "seeds",
@@ -225,41 +234,51 @@ def _accuracy() -> tuple[Column, ...]:
             ("seeds",),
             "accuracy",
             seeds,
-            f"seeds: how many trainings top-1 is over; too few: under {FEW_SEEDS}, no claim is made",
+            f"seeds: how many trainings {main.called} is over; too few: under {FEW_SEEDS}, no claim is made",
+            task=task,
         ),
         difference(
-            "top1",
+            main.name,
             "vs plain",
-            "Δ top-1: mean difference to plain over the seeds that both have, in percentage points, ± half its 95% "
+            f"Δ {main.called}: mean difference to plain over the seeds that both have, {unit}, ± half its 95% "
             f"interval (t, paired by seed); in brackets: too few seeds (under {FEW_SEEDS}) to say which is better",
         ),
         difference(
-            "top1_equal_madds",
+            f"{main.name}_equal_madds",
             "at equal MAdds",
             "at equal MAdds: to the plain network widened to this row's multiply-adds (within 1%)",
         ),
         difference(
-            "top1_equal_params",
+            f"{main.name}_equal_params",
             "at equal params",
             "at equal params: to the plain network widened to this row's parameters (within 1%)",
         ),
-        Column(
-            "top5",
-            ("top-5", "%"),
-            ("top5",),
-            "accuracy",
-            partial(percent, "top5"),
-            "top-5: as top-1, the true class among the first five, mean over seeds",
+        *(
+            mean(
+                figure,
+                figure.name,
+                figure.called,
+                f"{figure.called}: {_what(figure)}mean over seeds{'' if figure.sign > 0 else ', lower is better'}",
+            )
+            for figure in task.figures
+            if figure is not main
         ),
-        Column(
-            "val_top1",
-            ("val top-1", "%"),
-            ("val_top1",),
-            "accuracy",
-            partial(percent, "val_top1"),
-            "val top-1: on the validation part held out of train, mean over seeds",
+        mean(
+            main,
+            task.validation,
+            f"val {main.called}",
+            f"val {main.called}: on the validation part held out of train, mean over seeds",
             default=False,
         ),
+    )
+
+
+def _what(figure: Figure) -> str:
+    return f"{figure.meaning}, " if figure.meaning else ""
+
+
+def _training() -> tuple[Column, ...]:
+    return (
         Column(
             "images_per_second",
             ("training", "images/s"),
@@ -348,7 +367,14 @@ def _over_plain(name: str, short: str, meaning: str, default: bool) -> Column:
 
 def known(tables: Sequence[Table]) -> tuple[Column, ...]:
     """All columns that a report of `tables` can have, in the order in which they are shown."""
-    return (*_cost(), *_memory(), *_latency(tables), *_accuracy(), *_about())
+    tasks = dict.fromkeys(table.conditions.task for table in tables)
+    scores = [column for task in tasks or (CLASSIFY,) for column in _scores(task)]
+    return (*_cost(), *_memory(), *_latency(tables), *scores, *_training(), *_about())
+
+
+def of_table(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
+    """Those of `columns` that a table can have: figures of other tasks are left out."""
+    return tuple(column for column in columns if column.task in (None, table.conditions.task))
 
 
 def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Column, ...]:
@@ -369,7 +395,7 @@ def find(columns: Sequence[Column], name: str) -> list[Column]:
         column for column in columns if column.key == name or (name in families and column.key.startswith(f"{name}_b"))
     ]
     if not fitting and name not in families:
-        raise unknown("column", name, (*(column.key for column in columns), *families))
+        raise unknown("column", name, dict.fromkeys((*(column.key for column in columns), *families)))
     return fitting
 
 

@@ -44,7 +44,9 @@ def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: 
     """One line a row; `width` and `color` mean nothing here."""
     whole, networks = columns is None, bool(report.tables)
     conditions = (
-        [*(f.name for f in dataclasses.fields(Conditions)), "preset"] if networks else ["suite", "machine", "drbench"]
+        [*(f.name for f in dataclasses.fields(Conditions) if f.name != "task"), "preset"]
+        if networks
+        else ["suite", "machine", "drbench"]
     )
     published = list(PUBLISHED) if whole and networks else []
     fields = [name for name in _fields(report, columns) if name not in IDENTITY] if networks else []
@@ -92,7 +94,7 @@ def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(table: Table) -> dict[str, Any]:
     c = table.conditions
-    found = asdict(c)
+    found = {name: value for name, value in asdict(c).items() if name != "task"}
     found["preset"] = json.loads(c.training).get("preset") if c.training else None
     if c.synthetic:
         found["synthetic_warning"] = SYNTHETIC.format(data=c.data)

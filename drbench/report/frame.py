@@ -47,9 +47,9 @@ def load(
     from drbench_db import Store
 
     if isinstance(db, Store):
-        return _load(db, run, suite, names)
+        return load_rows(db, run, suite, names)
     with Store.open(db, write=False) as store:
-        found = _load(store, run, suite, names)
+        found = load_rows(store, run, suite, names)
         warn(store)
         return found
 
@@ -60,9 +60,16 @@ def warn(store: Store) -> None:
         warnings.warn("\n".join(store.damages.lines()), stacklevel=3)
 
 
-def _load(store: Store, run: str | None, suite: str | None, names: Collection[str] | None) -> pd.DataFrame:
+def load_rows(
+    store: Store,
+    run: str | None,
+    suite: str | None,
+    names: Collection[str] | None,
+    stages: Collection[str] = (),
+) -> pd.DataFrame:
+    """As `load`, from an open store; all figures of the `stages` are kept, whatever `names` says."""
     found = store.run(run).id if run is not None else None
-    records, measurements = map(_frame, store.rows(run=found, suite=suite, names=names))
+    records, measurements = map(_frame, store.rows(run=found, suite=suite, names=names, stages=stages))
     place = pd.Index(records["record"]).get_indexer(pd.Index(measurements["record"]))
     kept = np.flatnonzero(place >= 0)
     bare = np.setdiff1d(np.arange(len(records)), place)  # records without measurements: they failed

@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from drbench import figures
+from drbench.figures import TaskFigures
 from drbench.report.model import Conditions
 
 NAMES = (
     *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
-    *("latency", "latency_ratio", "latency_floor", "top1", "top5", "val_top1", "train_images_per_second"),
-    "peak_memory",
+    *("latency", "latency_ratio", "latency_floor", "peak_memory"),
 )
-"""The measurements that a report is made of."""
+"""The measurements that a report is made of, with those that tasks declare: all of the stages in WHOLE_STAGES."""
+
+WHOLE_STAGES = ("train",)
 
 RECORD_COLUMNS = (
     *("record", "run", "suite", "architecture", "operator", "label", "regions", "recipe", "width", "input_shape"),
@@ -102,11 +105,12 @@ def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
     """Conditions -> variant hash -> what is known of it, in the order of the frame."""
     records = list(_tuples(frame.loc[~frame["record"].duplicated().to_numpy()], RECORD_COLUMNS, "Record"))
     parts = (frame["part"] == "").to_numpy() | (frame["name"] == "peak_memory").to_numpy()
-    whole = frame.loc[frame["name"].isin(NAMES).to_numpy() & parts]
-    figures: dict[int, list[Figure]] = {}
+    named = (frame["name"].isin(NAMES) | frame["stage"].isin(WHOLE_STAGES) & frame["name"].notna()).to_numpy()
+    whole = frame.loc[named & parts]
+    by_record: dict[int, list[Figure]] = {}
     for values in zip(*(_values(whole[name]) for name in FIGURE_COLUMNS), strict=True):
         figure = Figure(*values)
-        figures.setdefault(figure.record, []).append(figure)
+        by_record.setdefault(figure.record, []).append(figure)
     found: dict[Conditions, dict[str, Gathered]] = {}
     for record, conditions in _placed(records):
         gathered = found.setdefault(conditions, {}).setdefault(record.variant, Gathered(record))
@@ -114,7 +118,7 @@ def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
         before = gathered.records.get((record.stage, record.seed))
         if before is None or _age(record) >= _age(before):
             gathered.records[record.stage, record.seed] = record
-            gathered.figures[record.record] = figures.get(record.record, [])
+            gathered.figures[record.record] = by_record.get(record.record, [])
     return found
 
 
@@ -129,16 +133,22 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
     by_place: dict[Any, dict[Conditions, None]] = {}
     own: dict[int, Conditions] = {}
     opened: dict[tuple[Any, str], str] = {}
-    for record in records:  # what only a record that opened the data knows holds for those that failed before
+    declared: dict[tuple[Any, str], TaskFigures] = {}
+    for record in records:  # what a record that opened data and task knows holds for those that failed before
         if record.data is not None and "data_digest" in record.settings:
             opened[_place(record), _asked(record.settings)] = record.settings
+        if figures.is_declared(task := _task(record.settings)):
+            declared[_place(record), task.task] = task
     for record in records:
         if record.data is not None:
             place = _place(record)
             settings = record.settings
             if "data_digest" not in settings:
                 settings = opened.get((place, _asked(settings)), settings)
-            own[record.record] = conditions = _conditions(place, settings)
+            task = _task(record.settings)
+            if not figures.is_declared(task):
+                task = declared.get((place, task.task), task)
+            own[record.record] = conditions = _conditions(place, settings, task)
             by_run.setdefault((record.run, place), {})[conditions] = None
             by_place.setdefault(place, {})[conditions] = None
     for record in records:
@@ -146,7 +156,9 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
             yield record, own[record.record]
             continue
         place = _place(record)
-        for conditions in by_run.get((record.run, place)) or by_place.get(place) or [_conditions(place, "{}")]:
+        task = _task(record.settings)
+        alike = [conditions for conditions in by_place.get(place, ()) if conditions.task.task == task.task]
+        for conditions in by_run.get((record.run, place)) or alike or [_conditions(place, "{}", task)]:
             yield record, conditions
 
 
@@ -164,7 +176,13 @@ def _asked(settings: str) -> str:
 
 
 @cache
-def _conditions(place: tuple[Any, ...], settings: str) -> Conditions:
+def _task(settings: str) -> TaskFigures:
+    """Of the settings of a record."""
+    return figures.of_settings(json.loads(settings))
+
+
+@cache
+def _conditions(place: tuple[Any, ...], settings: str, task: TaskFigures) -> Conditions:
     suite, shape, classes, computer, machine, drbench = place
     found = json.loads(settings)
     data = found.get("data") or {}
@@ -185,6 +203,7 @@ def _conditions(place: tuple[Any, ...], settings: str) -> Conditions:
         num_classes=classes,
         machine=f"{computer} [{machine[:8]}]",
         drbench=drbench,
+        task=task,
     )
 
 

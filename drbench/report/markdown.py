@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from drbench.report import ops_text
 from drbench.report.cells import name_cells, published_cells, table_cells
-from drbench.report.columns import Column, choose
+from drbench.report.columns import Column, choose, of_table
 from drbench.report.layout import Cells
 from drbench.report.model import Report
 from drbench.report.ops import OpsTable
@@ -19,7 +19,7 @@ def as_markdown(report: Report, columns: Sequence[Column] | None, width: int, co
     parts: list[str] = []
     shown: dict[Column, None] = {}
     for table in report.tables:
-        own = columns if columns is not None else choose([table], None)
+        own = of_table(columns, table) if columns is not None else choose([table], None)
         shown |= dict.fromkeys(own)
         first, *more = title(table, report.tables)
         parts += [f"## {_escaped(first)}", "  \n".join(map(_escaped, more))]

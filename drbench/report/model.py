@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from drbench.figures import CLASSIFY, TaskFigures
+
 if TYPE_CHECKING:
     from drbench.report.ops import OpsTable
 
@@ -39,6 +41,7 @@ class Conditions:
     num_classes: int
     machine: str
     drbench: str
+    task: TaskFigures = CLASSIFY
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from drbench.errors import unknown
 from drbench.report.build import build
 from drbench.report.columns import Column, choose, find, known
 from drbench.report.data import as_csv, as_json
-from drbench.report.frame import load, warn
-from drbench.report.gather import NAMES
+from drbench.report.frame import load_rows, warn
+from drbench.report.gather import NAMES, WHOLE_STAGES
 from drbench.report.markdown import as_markdown
 from drbench.report.model import Report, Row
 from drbench.report.ops import ops_tables
@@ -98,7 +98,8 @@ def _of_store(store: Store, suite: str | None, run: str | None) -> Report:
             run = next(one.id for one in runs if one.suite == suite)
     if run is not None:
         run = store.run(run).id
-    return build(load(store, run=run, suite=suite, names=NAMES), ops_tables(store, run=run, suite=suite))
+    frame = load_rows(store, run, suite, NAMES, WHOLE_STAGES)
+    return build(frame, ops_tables(store, run=run, suite=suite))
 
 
 def _of_frame(frame: pd.DataFrame, suite: str | None, run: str | None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from drbench.errors import NothingError, unknown
+from drbench.figures import Figure, of_settings
 from drbench.records import Epoch, LayerCost, Measurement, Record, Run
 from drbench.report.layout import Cells, lay_out
 from drbench.report.terminal import Page
@@ -121,7 +122,7 @@ def _show_record(page: Page, record: Record, layers: bool, width: int) -> None:
     if layers and record.layers:
         page.lines(_layers(record.layers, width))
     if record.epochs:
-        page.lines(_epochs(record.epochs, width))
+        page.lines(_epochs(record.epochs, of_settings(record.settings).main, width))
     for note in record.notes:
         page.text(f"note: {note}", "yellow")
 
@@ -172,14 +173,17 @@ def _layers(layers: Sequence[LayerCost], width: int) -> Any:
     return lay_out(_cells("  layer", (f"  {c.name}" for c in layers), left=True), columns, width)
 
 
-def _epochs(epochs: Sequence[Epoch], width: int) -> Any:
+def _epochs(epochs: Sequence[Epoch], headline: Figure, width: int) -> Any:
     def column(name: str, text: Callable[[Epoch], str]) -> Cells:
         return _cells(name, map(text, epochs))
 
     columns = [
         column("train loss", lambda e: f"{e.train_loss:.4f}"),
         column("val loss", lambda e: "" if e.val_loss is None else f"{e.val_loss:.4f}"),
-        column("val top-1 %", lambda e: "" if e.val_top1 is None else f"{e.val_top1 * 100:.2f}"),
+        column(
+            f"val {headline.called} {headline.printed_unit}",
+            lambda e: "" if e.val_top1 is None else headline.number(e.val_top1),
+        ),
         column("learning rate", lambda e: f"{e.learning_rate:.4g}"),
         column("images/s", lambda e: f"{e.images_per_second:,.0f}"),
         column("seconds", lambda e: f"{e.seconds:.1f}"),

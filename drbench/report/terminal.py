@@ -10,7 +10,7 @@ from rich.text import Text
 
 from drbench.report import ops_text
 from drbench.report.cells import name_cells, published_cells, table_cells
-from drbench.report.columns import Column, choose
+from drbench.report.columns import Column, choose, of_table
 from drbench.report.layout import lay_out
 from drbench.report.model import Report
 from drbench.report.ops import OpsTable
@@ -23,7 +23,7 @@ def as_terminal(report: Report, columns: Sequence[Column] | None, width: int, co
     page = Page(width, color)
     shown: dict[Column, None] = {}
     for table in report.tables:
-        own = columns if columns is not None else choose([table], None)
+        own = of_table(columns, table) if columns is not None else choose([table], None)
         shown |= dict.fromkeys(own)
         first, *more = title(table, report.tables)
         page.text(first, "bold cyan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from drbench.figures import CLASSIFY
 from drbench.published import DEVIATION_LIMIT
 from drbench.report.columns import Column
 from drbench.report.model import Report, Row, Table
@@ -21,7 +22,8 @@ def title(table: Table, tables: Sequence[Table]) -> list[str]:
     """Lines above a table: suite and data, training, machine; and in what it differs from others of the suite."""
     c = table.conditions
     data = f"data {c.data}{' (synthetic)' if c.synthetic else ''}, " if c.data else ""
-    lines = [f"suite {c.suite}: {data}input {c.input_shape}, {c.num_classes} classes"]
+    task = "" if c.task == CLASSIFY else f"task {c.task.task}, "
+    lines = [f"suite {c.suite}: {task}{data}input {c.input_shape}, {c.num_classes} classes"]
     training = json.loads(c.training) if c.training else {}
     if training:
         epochs = f", {training['epochs']} epochs" if "epochs" in training else ""

@@ -47,6 +47,11 @@ KINDS: dict[str, tuple[hostile_db.Change, str]] = {
     "an integer of 5,000 digits": (put("record", "settings", f'{{"a": {"9" * 5000}}}', ONE), "expected JSON"),
     "NaN in JSON": (put("record", "settings", '{"a": NaN}', ONE), "expected JSON with finite numbers"),
     "infinity in JSON": (put("record", "settings", '{"a": 1e999}', ONE), "expected JSON with finite numbers"),
+    "figures without a headline": (
+        put_key("record", "settings", "figures", {"figures": [{"name": "accuracy"}]}, ONE),
+        "settings.figures: got a table of 1; expected one of accuracy",
+    ),
+    "a number as the task": (put_key("record", "settings", "task", 3, ONE), "settings.task: got 3; expected text"),
     "a list in settings": (put_key("record", "settings", "data", [], ONE), "settings.data: got a list of 0"),
     "text in a number": (put("measurement", "value", "text", ITS), "value: got 'text'; expected a number"),
     "infinity": (put("measurement", "value", float("inf"), ITS), "value: got inf; expected a number"),
