@@ -13,10 +13,12 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from drbench import figures
+from drbench.figures import Figure, TaskFigures
 from drbench.report import ops_data
 from drbench.report.columns import Column, known
 from drbench.report.model import Conditions, Report, Row, Table, Value
@@ -44,9 +46,7 @@ def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: 
     """One line a row; `width` and `color` mean nothing here."""
     whole, networks = columns is None, bool(report.tables)
     conditions = (
-        [*(f.name for f in dataclasses.fields(Conditions) if f.name != "task"), "preset"]
-        if networks
-        else ["suite", "machine", "drbench"]
+        [*(f.name for f in dataclasses.fields(Conditions)), "preset"] if networks else ["suite", "machine", "drbench"]
     )
     published = list(PUBLISHED) if whole and networks else []
     fields = [name for name in _fields(report, columns) if name not in IDENTITY] if networks else []
@@ -74,6 +74,7 @@ def as_json(report: Report, columns: Sequence[Column] | None, width: int, color:
     found["tables"] = [
         {
             **_conditions(table),
+            "figures": figures.as_table(table.conditions.task),
             "training": json.loads(table.conditions.training or "{}"),
             "notes": list(table.notes),
             "rows": [{k: v for k, v in _row(row).items() if k in fields or k in IDENTITY} for row in table.rows],
@@ -94,7 +95,7 @@ def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(table: Table) -> dict[str, Any]:
     c = table.conditions
-    found = {name: value for name, value in asdict(c).items() if name != "task"}
+    found = {**asdict(c), "task": c.task.task}
     found["preset"] = json.loads(c.training).get("preset") if c.training else None
     if c.synthetic:
         found["synthetic_warning"] = SYNTHETIC.format(data=c.data)
@@ -108,23 +109,48 @@ def _row(row: Row) -> dict[str, Value]:
 def _fields(report: Report, columns: Sequence[Column] | None) -> dict[str, str]:
     """Name -> meaning of every field, in order."""
     found: dict[str, str] = {}
+    declared = _declared(dict.fromkeys(table.conditions.task for table in report.tables))
     if columns is None:
         found |= {name: _MEANINGS.get(name, name) for name in (*IDENTITY, *EXTRA)}
     for column in known(report.tables) if columns is None else columns:
         for field in column.fields:
-            found.setdefault(field, meaning(field))
+            found.setdefault(field, meaning(field, declared))
     if columns is None:
-        found |= {name: meaning(name) for name in ("reference_madds", "reference_params")}
+        found |= {name: _MEANINGS[name] for name in ("reference_madds", "reference_params")}
     return found
 
 
-def meaning(field: str) -> str:
-    """What a field holds, and its unit."""
-    if field in _MEANINGS:
-        return _MEANINGS[field]
+def _declared(tasks: Iterable[TaskFigures]) -> dict[str, str]:
+    """Field -> meaning of what tasks declare; where two declare one name, both meanings."""
+    found: dict[str, dict[str, None]] = {}
+    for task in tasks:
+        name, unit = task.headline, task.main.unit
+        texts = {figure.name: _mean(figure, figure.meaning) for figure in task.figures}
+        texts |= {
+            task.validation: _mean(task.main, "on the validation part held out of train"),
+            f"{name}_sd": f"standard deviation of {name} over seeds, {unit}",
+            "seeds": f"how many trainings {name} is over",
+            f"{name}_delta": f"mean difference of {name} to plain over the seeds that both have, {unit}",
+            f"{name}_equal_madds_delta": "likewise, to plain widened to equal multiply-adds",
+            f"{name}_equal_params_delta": "likewise, to plain widened to equal parameters",
+        }
+        for field, text in texts.items():
+            found.setdefault(field, {})[text] = None
+    return {field: "; or ".join(texts) for field, texts in found.items()}
+
+
+def _mean(figure: Figure, meaning: str) -> str:
+    better = "" if figure.sign > 0 else ", lower is better"
+    return f"{figure.called}: {meaning and f'{meaning}, '}{figure.unit}, mean over seeds{better}"
+
+
+def meaning(field: str, declared: Mapping[str, str]) -> str:
+    """What a field holds, and its unit; `declared` says it of the fields that tasks declare."""
+    if field in declared or field in _MEANINGS:
+        return declared.get(field) or _MEANINGS[field]
     for suffix, text in _SUFFIXES.items():
         if field.endswith(suffix):
-            return f"{meaning(field.removesuffix(suffix))}: {text}"
+            return f"{meaning(field.removesuffix(suffix), declared)}: {text}"
     if field.startswith("latency_"):
         return "latency of one call, seconds, median of the samples, batch size after b"
     if field.startswith("ratio_"):
@@ -164,14 +190,6 @@ _MEANINGS = {
     "activations": "elements of the outputs of convolutions and linear layers per image",
     "memory_host": "most bytes of host memory that inference at the largest batch size held above what was held before",
     "memory_device": "likewise on the accelerator",
-    "top1": "top-1 on test images after the last epoch, fraction, mean over seeds",
-    "top1_sd": "its standard deviation over seeds, fraction",
-    "seeds": "how many trainings top1 is over",
-    "top1_delta": "mean difference of top1 to plain over the seeds that both have, fraction",
-    "top1_equal_madds_delta": "likewise, to plain widened to equal multiply-adds",
-    "top1_equal_params_delta": "likewise, to plain widened to equal parameters",
-    "top5": "top-5, fraction, mean over seeds",
-    "val_top1": "top-1 on the held-out part of train, fraction, mean over seeds",
     "images_per_second": "images per second while training, mean over seeds",
     "status": "done, or which stage failed or was interrupted",
     "error": "why",

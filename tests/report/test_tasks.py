@@ -111,9 +111,16 @@ def test_every_format_has_the_figures(verified: Callable[..., Store], format: st
         found = json.loads(text)
         assert set(ACCURACY) == {row["label"] for table in found["tables"] for row in table["rows"]}
         assert found["tables"][0]["rows"][1]["angle"] == pytest.approx(9.9)
-        assert "angle" in found["fields"]["angle"]
+        assert "top1" not in own
+        assert found["tables"][0]["task"] == VERIFY.task
+        assert found["tables"][0]["figures"] == json.loads(json.dumps(as_table(VERIFY)))
+        meaning = "angle: mean angle between mates, degrees, mean over seeds, lower is better"
+        assert found["fields"]["angle"] == meaning
+        assert found["fields"]["seeds"] == "how many trainings accuracy is over"
     if format == "csv":
-        lines = {line["label"]: line for line in csv.DictReader(io.StringIO(text))}
+        lines = {line["label"]: line for line in csv.DictReader(io.StringIO(text)) if line["kind"] != "published"}
+        assert "top1" not in own
+        assert lines["drconv m=8"]["task"] == VERIFY.task
         assert float(lines["drconv m=8"]["accuracy_delta"]) == pytest.approx(0.048)
 
 
