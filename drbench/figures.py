@@ -32,6 +32,7 @@ _TAKEN = frozenset(
         *("width", "madds", "executed", "params", "activations", "ratio", "floor", "seeds", "images_per_second"),
         *("kind", "architecture", "label", "operator", "regions", "recipe", "variant", "status", "error"),
         *("suite", "task", "data", "synthetic", "training", "machine", "drbench", "preset", "notes", "source"),
+        *("hash", "run", "scores", "seed", "correct"),
     )
 )
 """Other columns of a report, and other metrics of a check."""
@@ -89,8 +90,9 @@ class Figure:
             raise _wrong(f"{self.name}.direction", self.direction, " or ".join(DIRECTIONS))
         if type(self.digits) is not int or not 0 <= self.digits <= 9:
             raise _wrong(f"{self.name}.digits", self.digits, "a whole number from 0 to 9")
-        if type(self.per_unit) is not bool or (self.per_unit and self.unit != FRACTION):
-            raise _wrong(f"{self.name}.per_unit", self.per_unit, "true or false; true only of a fraction")
+        may = self.is_fraction and self.direction == "higher"
+        if type(self.per_unit) is not bool or (self.per_unit and not may):
+            raise _wrong(f"{self.name}.per_unit", self.per_unit, "true only of a fraction of which higher is better")
         if type(self.tolerance) not in (int, float) or not 0 <= self.tolerance < float("inf"):
             raise _wrong(f"{self.name}.tolerance", self.tolerance, "a number, at least 0")
 
@@ -147,6 +149,8 @@ class TaskFigures:
             raise _wrong(f"task {self.task}: figures", names, "1 to 50 figures with different names")
         if self.headline not in names:
             raise _wrong(f"task {self.task}: headline", self.headline, f"one of {', '.join(names)}")
+        if f"{self.unit}s" in names:
+            raise _wrong(f"task {self.task}: figures", names, f"no figure of the name {self.unit}s")
         if not isinstance(self.unit, str) or not _NAME.match(self.unit) or len(self.unit) > 40:
             raise _wrong(f"task {self.task}: unit", self.unit, "a word such as image or pair")
 

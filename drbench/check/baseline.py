@@ -2,6 +2,9 @@
 
     suites.NAME.ARCHITECTURE/LABEL -> its facts (see `facts`); runs.ID -> where they come from; accepted -> why changed
 
+In the file, a figure of a task stands by its own name and counts its own units:
+"top1": {"seeds": [{"seed": 0, "top1": 0.71, "images": 1000, ...}], ...}.
+
 Whatever fits in a line is in a line, so that a diff shows what changed. What is saved again and says the same keeps
 its lines, the run they came from included.
 """
@@ -9,15 +12,15 @@ its lines, the run they came from included.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from drbench import paths
-from drbench.check.facts import METRICS, Facts, VariantFacts
+from drbench import figures, paths
+from drbench.check.facts import Facts, VariantFacts
 from drbench.errors import FailedError, InputError
 from drbench.records import Run
 
@@ -80,7 +83,7 @@ def read(path: Path) -> Baseline:
             raise InputError(f"{path} is no baseline of drbench: its format should be 'drbench-baseline'")
         if document.get("version") != VERSION:
             raise InputError(f"baseline {path} has version {document.get('version')!r}, this drbench reads {VERSION}")
-        return Baseline.model_validate_json(text)
+        return Baseline.model_validate_json(json.dumps({**document, "suites": _from_file(document.get("suites", {}))}))
     except InputError:
         raise
     except RecursionError:
@@ -89,7 +92,7 @@ def read(path: Path) -> Baseline:
         raise InputError(f"baseline {path} is not valid JSON: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(_place(first["loc"]))
         raise InputError(f"baseline {path}: {where}: {first['msg']}; save it anew or mend it by hand") from error
     except ValueError:  # Python reads integers of at most some thousands of digits
         raise InputError(f"baseline {path} holds a number that is too large") from None
@@ -122,9 +125,9 @@ def saved(baseline: Baseline, run: Run, facts: Mapping[str, VariantFacts], metri
     variants = dict(baseline.suites.get(run.suite, {}))
     for name, new in facts.items():
         old = variants.get(name) or VariantFacts(hash=new.hash)
-        change = {m: _newer(getattr(old, m), getattr(new, m)) for m in wanted if getattr(new, m) is not None}
+        change = {m: _newer(old.of(m), new.of(m)) for m in wanted if new.of(m) is not None}
         if change:
-            variants[name] = old.model_copy(update={"hash": new.hash, **change})
+            variants[name] = old.updated(new.hash, change)
     return _with(baseline, {run.suite: variants}, run)
 
 
@@ -156,11 +159,10 @@ def _with(baseline: Baseline, suites: Mapping[str, Mapping[str, VariantFacts]], 
             machine=f"{machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}",
         )
     used = {
-        getattr(facts, metric).run
+        facts.of(metric).run
         for variants in together.values()
         for facts in variants.values()
-        for metric in METRICS
-        if getattr(facts, metric) is not None
+        for metric in facts.known()
     }
     return baseline.model_copy(update={"suites": together, "runs": {k: runs[k] for k in runs if k in used}})
 
@@ -170,9 +172,77 @@ def dumps(baseline: Baseline) -> str:
     document = baseline.model_dump(mode="json", exclude_none=True)
     document["runs"] = dict(sorted(document["runs"].items()))
     document["suites"] = {
-        suite: dict(sorted(variants.items())) for suite, variants in sorted(document["suites"].items())
+        suite: {name: _to_file(facts) for name, facts in sorted(variants.items())}
+        for suite, variants in sorted(document["suites"].items())
     }
     return _lines(document, "") + "\n"
+
+
+def _to_file(facts: dict[str, Any]) -> dict[str, Any]:
+    """A variant's facts as the file has them: figures of tasks by their names, in their units."""
+    found = {key: value for key, value in facts.items() if key != "scores"}
+    for name, scores in facts["scores"].items():
+        about = {key: value for key, value in scores.items() if key not in ("figure", "seeds", "task")}
+        of_task = {} if scores["task"] == figures.DEFAULT else {"task": scores["task"]}
+        names = _names(name, scores)
+        seeds = [{names.get(key, key): value for key, value in one.items()} for one in scores["seeds"]]
+        found[name] = {**about, **of_task, "seeds": seeds}
+    return found
+
+
+def _from_file(suites: Any) -> Any:
+    """The file's suites as the models have them; what has another form than it should is left for them to refuse."""
+    if not isinstance(suites, dict):
+        return suites
+    found = dict(suites)
+    for suite, variants in suites.items():
+        if isinstance(variants, dict):
+            found[suite] = {name: _with_scores(facts) for name, facts in variants.items()}
+    return found
+
+
+def _with_scores(facts: Any) -> Any:
+    if not isinstance(facts, dict):
+        return facts
+    own = [key for key in VariantFacts.model_fields if key != "scores"]
+    scores = {}
+    for name, found in facts.items():
+        if name in own:
+            continue
+        if not isinstance(found, dict) or not isinstance(found.get("seeds"), list):
+            scores[name] = found
+            continue
+        back = {stored: field for field, stored in _names(name, found).items()}
+        seeds = [
+            {back.get(key, key): value for key, value in one.items()} if isinstance(one, dict) else one
+            for one in found["seeds"]
+        ]
+        scores[name] = {**found, "figure": name, "seeds": seeds}
+    return {**{key: value for key, value in facts.items() if key in own}, "scores": scores}
+
+
+def _names(figure: str, scores: Mapping[str, Any]) -> dict[str, str]:
+    """Field of a Seed -> what the file calls it."""
+    settings = {figures.TASK: scores.get("task"), figures.FIGURES: scores.get("figures")}
+    try:
+        unit = figures.of_settings({key: value for key, value in settings.items() if value is not None}).unit
+    except InputError:
+        unit = "unit"
+    return {"value": figure, "count": f"{unit}s"}
+
+
+def _place(where: tuple[int | str, ...]) -> Iterator[str]:
+    """Where in the file a field of the models is."""
+    figure = ""
+    for before, key in zip(("", *where), where, strict=False):
+        if before == "scores":
+            figure = str(key)
+        if key == "value" and figure:
+            yield figure
+        elif key == "count" and figure:
+            yield "images" if figure in figures.BUILT_IN[figures.DEFAULT].names else key
+        elif key != "scores":
+            yield str(key)
 
 
 def _lines(value: Any, indent: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether top-1 dropped: of two given sets of weights image by image, of an operator seed by seed.
+"""Whether a figure became worse: of two given sets of weights image by image, of an operator seed by seed.
 
 By images: McNemar's exact test. Only images on which the two differ say anything; were there no drop, each of those
 would be lost or won with equal chance. The interval is Clopper and Pearson's for the share of losses among them, times
@@ -33,10 +33,11 @@ LEAST_SEEDS = 5
 
 @dataclass(frozen=True)
 class Change:
-    """Of top-1, as a fraction: now - before, its interval, and the smallest drop that such data show (POWER).
+    """Of a figure, in its unit: now - before, its interval, and the smallest drop that such data show (POWER).
 
     `outcome`: regression (certainly a drop, beyond the limit), improvement (certainly a gain, beyond the limit), held
-    (no drop beyond limit or TOLERANCE), unresolved. `count`: images that differ, or seeds.
+    (no drop beyond limit or tolerance), unresolved. `count`: images that differ, or seeds. Where lower is better, a
+    drop is a rise.
     """
 
     outcome: str
@@ -46,7 +47,14 @@ class Change:
     count: int
 
 
-def by_images(before: Sequence[bool], now: Sequence[bool], *, limit: float = 0.0, level: float = 0.99) -> Change:
+def by_images(
+    before: Sequence[bool],
+    now: Sequence[bool],
+    *,
+    limit: float = 0.0,
+    level: float = 0.99,
+    tolerance: float = TOLERANCE,
+) -> Change:
     """Two sets of answers on the same images, in the same order. InputError where there are none, or not as many."""
     if len(before) != len(now) or not before:
         raise InputError(f"{len(now)} answers beside {len(before)}: McNemar's test needs the same images")
@@ -61,11 +69,11 @@ def by_images(before: Sequence[bool], now: Sequence[bool], *, limit: float = 0.0
         min(_share(high, differ, images), effect - reach),
         max(_share(low, differ, images), effect + reach),
     )
-    return Change(_outcome(interval, limit), effect, interval, _seen(differ, tail) / images + limit, differ)
+    return Change(_outcome(interval, limit, tolerance), effect, interval, _seen(differ, tail) / images + limit, differ)
 
 
 def _share(losses: float, differ: int, images: int) -> float:
-    """The change of top-1 where this share of the images that differ is lost."""
+    """The change of the share of right answers where this share of the images that differ is lost."""
     return (1 - 2 * losses) * differ / images
 
 
@@ -80,9 +88,15 @@ def _seen(differ: int, tail: float) -> float:
 
 
 def by_seeds(
-    before: Mapping[int | None, float], now: Mapping[int | None, float], *, limit: float = 0.0, level: float = 0.99
+    before: Mapping[int | None, float],
+    now: Mapping[int | None, float],
+    *,
+    limit: float = 0.0,
+    level: float = 0.99,
+    sign: int = 1,
+    tolerance: float = TOLERANCE,
 ) -> Change:
-    """top-1 by seed. InputError with fewer than LEAST_SEEDS of either."""
+    """A figure by seed; `sign` is -1 where lower is better. InputError with fewer than LEAST_SEEDS of either."""
     if min(len(before), len(now)) < LEAST_SEEDS:
         raise InputError(f"{len(now)} seeds beside {len(before)}: a claim about trained networks needs {LEAST_SEEDS}")
     both = [seed for seed in now if seed in before]
@@ -100,7 +114,8 @@ def by_seeds(
     reach = float(stdtrit(freedom, (1 + level) / 2))
     interval = (effect - reach * error, effect + reach * error)
     sees = float(nctdtrinc(freedom, 1 - POWER, reach)) * error + limit  # noncentrality at which the test has POWER
-    return Change(_outcome(interval, limit), effect, interval, sees, count)
+    gain = interval if sign > 0 else (-interval[1], -interval[0])
+    return Change(_outcome(gain, limit, tolerance), effect, interval, sees, count)
 
 
 def _error(values: Iterable[float]) -> float:
@@ -109,10 +124,11 @@ def _error(values: Iterable[float]) -> float:
     return math.sqrt(variance(found) / len(found))
 
 
-def _outcome(interval: tuple[float, float], limit: float) -> str:
-    low, high = interval
+def _outcome(gain: tuple[float, float], limit: float, tolerance: float) -> str:
+    """By the interval of the change for the better."""
+    low, high = gain
     if high < -limit:
         return "regression"
     if low > limit:
         return "improvement"
-    return "held" if low >= -(limit or TOLERANCE) else "unresolved"
+    return "held" if low >= -(limit or tolerance) else "unresolved"

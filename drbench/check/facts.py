@@ -9,23 +9,22 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from drbench import bounds, conditions
-from drbench.errors import FailedError
+from drbench import bounds, conditions, figures
+from drbench.check.metrics import COMMON, stage
+from drbench.errors import FailedError, InputError
+from drbench.figures import DEFAULT, Figure, TaskFigures
 from drbench.records import Measurement, Record, Run
-
-METRICS: Mapping[str, str] = {"costs": "cost", "latency": "latency", "memory": "memory", "top1": "train"}
-"""Metric -> the stage that its facts come from."""
 
 DIGITS = 6
 """Of log-ratios: a millionth is far below what any clock tells."""
 
 Count = Annotated[int, Field(ge=0, le=bounds.INTEGER)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 LogRatio = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 """Of a ratio between 10**-43 and 10**43."""
 Bytes = Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)]
@@ -93,11 +92,14 @@ class Memory(Facts):
 
 
 class Seed(Facts):
-    """One set of weights on the test images. `correct`: a bit an image (first image first, base64); "" if not known."""
+    """One set of weights on the test data: a figure's value, over `count` units (images, pairs).
+
+    `correct`: a bit for each unit, the first unit first, base64; "" if not known, or if the figure is no share of them.
+    """
 
     seed: int | None = None
-    top1: Share
-    images: Count = 0
+    value: Finite
+    count: Count = 0
     correct: str = ""
 
     @model_validator(mode="after")
@@ -106,76 +108,125 @@ class Seed(Facts):
             size = len(base64.b64decode(self.correct, validate=True))
         except ValueError:
             raise ValueError("`correct` should be base64") from None
-        if self.correct and size != -(-self.images // 8):
-            raise ValueError(f"`correct` should hold a bit for each of {self.images} images, got {size} bytes")
+        if self.correct and size != -(-self.count // 8):
+            raise ValueError(f"`correct` should hold a bit for each of {self.count} units, got {size} bytes")
         return self
 
     @property
     def answers(self) -> tuple[bool, ...]:
         """Image by image, whether the answer was right."""
         raw = base64.b64decode(self.correct)
-        return tuple(bool(raw[number // 8] >> (7 - number % 8) & 1) for number in range(self.images))
+        return tuple(bool(raw[number // 8] >> (7 - number % 8) & 1) for number in range(self.count))
 
 
-class Accuracy(Facts):
-    """top-1 of trained or given weights. `training` is what a claim about the operator depends on beside `conditions`;
-    weights that were given have none.
+class Scores(Facts):
+    """One figure of a task, of trained or given weights. `training` is what a claim about the operator depends on
+    beside `conditions`; weights that were given have none. `figures`: the declaration of a task that drbench does not
+    have, as `figures.as_table` writes it.
     """
 
+    figure: str
     run: str
     conditions: dict[str, Any]
     training: dict[str, Any] = Field(default_factory=dict)
+    task: str = DEFAULT
+    figures: dict[str, Any] | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_declared(self) -> Self:
+        if self.declared.per_unit and not all(0 <= one.value <= 1 for one in self.seeds):
+            raise ValueError(f"{self.figure} should be a fraction, from 0 to 1")
+        return self
+
+    @property
+    def _of_task(self) -> TaskFigures:
+        settings = {figures.TASK: self.task}
+        return figures.of_settings(settings if self.figures is None else {**settings, figures.FIGURES: self.figures})
+
+    @property
+    def declared(self) -> Figure:
+        """What the figure is. InputError, a ValueError, where the task does not declare it."""
+        return self._of_task.figure(self.figure)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "image", "pair"."""
+        return self._of_task.unit
 
 
 class VariantFacts(Facts):
-    """All that is known of one variant. `failed` (metric -> why) and `notes` (of what was measured, such as a busy
-    machine) never get into a file.
+    """All that is known of one variant: by metric, those of a task in `scores` by figure. `failed` (metric -> why) and
+    `notes` (of what was measured, such as a busy machine) never get into a file.
     """
 
     hash: str
     costs: Costs | None = None
     latency: Latency | None = None
     memory: Memory | None = None
-    top1: Accuracy | None = None
+    scores: dict[str, Scores] = Field(default_factory=dict)
     failed: dict[str, str] = Field(default_factory=dict, exclude=True)
     notes: tuple[str, ...] = Field(default=(), exclude=True)
 
+    def of(self, metric: str) -> Any:
+        """The facts of a metric, or None."""
+        return getattr(self, metric) if metric in COMMON else self.scores.get(metric)
+
     def known(self) -> tuple[str, ...]:
         """The metrics that have something to say."""
-        return tuple(metric for metric in METRICS if getattr(self, metric) is not None)
+        return (*(metric for metric in COMMON if self.of(metric) is not None), *self.scores)
+
+    def updated(self, hash: str, found: Mapping[str, Any]) -> VariantFacts:
+        """With these facts, by metric, in place of what was known."""
+        common = {metric: facts for metric, facts in found.items() if metric in COMMON}
+        scores = {**self.scores, **{metric: facts for metric, facts in found.items() if metric not in COMMON}}
+        return self.model_copy(update={"hash": hash, **common, "scores": dict(sorted(scores.items()))})
 
 
-def gather(run: Run, records: Iterable[Record]) -> dict[str, VariantFacts]:
-    """architecture/label -> its facts, in the order of the records. Two networks of one name get their hashes after
-    it, as in "resnet18/conv (1a2b3c4d)".
+def gather(run: Run, records: Iterable[Record], metrics: Iterable[str] | None = None) -> dict[str, VariantFacts]:
+    """architecture/label -> its facts of these metrics (None: COMMON and the headline of its task), in the order of the
+    records. Two networks of one name get their hashes after it, as in "resnet18/conv (1a2b3c4d)".
     """
+    wanted = None if metrics is None else tuple(metrics)
+    stages = {*map(stage, COMMON), "train"}
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.stage in METRICS.values():
+        if record.stage in stages:
             name = f"{record.variant.architecture}/{record.label}"
             groups.setdefault((name, record.variant_hash), []).append(record)
     same = Counter(name for name, _ in groups)
     return {
-        name if same[name] == 1 else f"{name} ({key[:8]})": _variant(run, key, found)
+        name if same[name] == 1 else f"{name} ({key[:8]})": _variant(run, key, found, wanted)
         for (name, key), found in groups.items()
     }
 
 
-def _variant(run: Run, key: str, records: Sequence[Record]) -> VariantFacts:
-    by_stage = {metric: [r for r in records if r.stage == stage] for metric, stage in METRICS.items()}
-    failed = {metric: why for metric, found in by_stage.items() if (why := _failure(found))}
-    makers = {"costs": _costs, "latency": _latency, "memory": _memory, "top1": _accuracy}
+def _variant(run: Run, key: str, records: Sequence[Record], metrics: Sequence[str] | None) -> VariantFacts:
+    headline = _task([record for record in records if record.stage == "train"]).headline
+    names = (*COMMON, headline) if metrics is None else metrics
+    by_metric = {metric: [record for record in records if record.stage == stage(metric)] for metric in names}
+    failed = {metric: why for metric, found in by_metric.items() if (why := _failure(found))}
     found: dict[str, Any] = {}
-    for metric, make in makers.items():
-        done = [record for record in by_stage[metric] if record.status == "done"]
+    for metric, mine in by_metric.items():
+        done = [record for record in mine if record.status == "done"]
         if done and metric not in failed:
             try:
-                found[metric] = make(run, done)
+                facts = _MAKERS[metric](run, done) if metric in COMMON else _scores(run, done, metric)
+            except InputError:
+                raise
             except ValueError as error:  # pydantic's too: the record's figures are none that were ever measured
                 raise FailedError(f"{_where(run, done[-1])}: {_first(error)}") from error
-    notes = [note for metric in ("latency", "memory") for record in by_stage[metric] for note in record.notes]
-    return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes)), **found)
+            if facts is not None:
+                found[metric] = facts
+    measured = [record for record in records if record.stage in (stage("latency"), stage("memory"))]
+    notes = [note for record in sorted(measured, key=lambda record: record.stage) for note in record.notes]
+    return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes))).updated(key, found)
+
+
+def _task(records: Sequence[Record]) -> TaskFigures:
+    """The task of trainings; one that failed before it was loaded does not know its figures."""
+    tasks = [figures.of_settings(record.settings) for record in records]
+    return next(filter(figures.is_declared, tasks), tasks[0] if tasks else figures.BUILT_IN[DEFAULT])
 
 
 def _where(run: Run, record: Record) -> str:
@@ -250,23 +301,42 @@ def _peaks(run: Run, record: Record) -> Iterator[Peak]:
             yield Peak(part=m.part or "host", conditions=about, bytes=m.value, samples=m.samples)
 
 
-def _accuracy(run: Run, done: Sequence[Record]) -> Accuracy:
+_MAKERS: Mapping[str, Callable[[Run, Sequence[Record]], Any]] = {
+    "costs": _costs,
+    "latency": _latency,
+    "memory": _memory,
+}
+"""Metric of COMMON -> (run, its records that are done) -> its facts."""
+
+
+def _scores(run: Run, done: Sequence[Record], figure: str) -> Scores:
     latest = {record.seed: record for record in done}
-    first = done[0]
-    return Accuracy(
+    first, task = done[0], figures.of_settings(done[0].settings)
+    declared = task.figure(figure)
+    table = None
+    if task.task not in figures.BUILT_IN:
+        table = figures.as_table(TaskFigures(task.task, figure, (declared,), task.unit))
+    return Scores(
+        figure=figure,
         run=run.id,
         conditions=conditions.of_answers(first),
         training={} if "eval_weights" in first.settings else conditions.of_training(first),
-        seeds=tuple(_seed(latest[seed]) for seed in sorted(latest, key=lambda seed: (seed is not None, seed or 0))),
+        task=task.task,
+        figures=table,
+        seeds=tuple(
+            _seed(latest[seed], declared, task)
+            for seed in sorted(latest, key=lambda seed: (seed is not None, seed or 0))
+        ),
     )
 
 
-def _seed(record: Record) -> Seed:
-    top1 = next((m.value for m in record.measurements if m.name == "top1" and not m.part), None)
-    if top1 is None:
-        raise ValueError("top1: got nothing; expected a fraction of the test images")
-    packed = base64.b64encode(pack(rank == 0 for rank in record.ranks)).decode()
-    return Seed(seed=record.seed, top1=round(top1, DIGITS), images=len(record.ranks), correct=packed)
+def _seed(record: Record, figure: Figure, task: TaskFigures) -> Seed:
+    value = next((m.value for m in record.measurements if m.name == figure.name and not m.part), None)
+    if value is None:
+        raise ValueError(f"{figure.name}: got nothing; expected its value over the test {task.unit}s")
+    ranks = record.ranks if figure.name == task.headline else b""
+    packed = base64.b64encode(pack(rank == 0 for rank in ranks)).decode()
+    return Seed(seed=record.seed, value=round(value, DIGITS), count=len(record.ranks), correct=packed)
 
 
 def pack(bits: Iterable[bool]) -> bytes:

@@ -9,14 +9,16 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drbench import __version__
+from drbench import __version__, figures
 from drbench.check import baseline as files
+from drbench.check import metrics as known_metrics
 from drbench.check.baseline import Accepted, Baseline, chosen
-from drbench.check.facts import METRICS, VariantFacts, gather
+from drbench.check.facts import VariantFacts, gather
 from drbench.check.judge import judge
 from drbench.check.rules import Rules
 from drbench.check.verdicts import Checked, Verdict
 from drbench.errors import NothingError
+from drbench.figures import TaskFigures
 from drbench.records import OPS, Run
 from drbench.suite.read import parse, validate
 from drbench.suite.tables import CheckTable
@@ -33,22 +35,34 @@ def table_of(run: Run) -> CheckTable:
     return validate(document, run.id).check
 
 
-def facts_of(
-    store: Store, run: Run, metrics: Iterable[str] = METRICS, *, strict: bool = True
-) -> dict[str, VariantFacts]:
+def task_of(store: Store, *runs: Run) -> TaskFigures:
+    """The figures of the task of these runs, by the records of the first that knows them; nothing is imported."""
+    named = parse(runs[0].suite_text, runs[0].id).get(figures.TASK, "")
+    if named in figures.BUILT_IN:
+        return figures.BUILT_IN[named]
+    for run in runs:
+        for record in store.records(run.id, stage="train", samples=False):
+            if figures.is_declared(found := figures.of_settings(record.settings)):
+                return found
+    return figures.of_settings({figures.TASK: named})
+
+
+def facts_of(store: Store, run: Run, metrics: Iterable[str], *, strict: bool = True) -> dict[str, VariantFacts]:
     """What a run says about these metrics. NothingError where it has nothing to say at all.
 
     DamagedError, which names the first, where records of the run are damaged; unless `strict`, they are left out.
     """
-    stages = [METRICS[metric] for metric in metrics]
+    wanted = tuple(metrics)
+    stages = list(dict.fromkeys(map(known_metrics.stage, wanted)))
+    with_samples = known_metrics.stage("memory")
     records = [
-        record for stage in stages for record in store.records(run.id, stage=stage, samples=stage == METRICS["memory"])
+        record for stage in stages for record in store.records(run.id, stage=stage, samples=stage == with_samples)
     ]
     if strict:
         store.damages.refuse(run.id)
     if not records:
         raise NothingError(f"run {run.id} has no records of {', '.join(stages)}: there is nothing to compare")
-    return gather(run, records)
+    return gather(run, records, wanted)
 
 
 def known(path: Path, suite: str) -> dict[str, VariantFacts]:
@@ -66,6 +80,7 @@ def known(path: Path, suite: str) -> dict[str, VariantFacts]:
 def against_file(store: Store, run: Run, path: Path, rules: Rules, only: Sequence[str] = ()) -> Checked:
     """A run beside a baseline file. NothingError where the file knows nothing of the run's suite."""
     before = known(path, run.suite)
+    rules = rules.of_task(task_of(store, run))
     found = _checked(run, str(path), before, facts_of(store, run, rules.metrics), rules, only)
     return replace(found, notes=(*found.notes, *_advice(found, path)))
 
@@ -74,6 +89,7 @@ def against_run(
     store: Store, run: Run, other: Run, rules: Rules, only: Sequence[str] = (), *, strict: bool = True
 ) -> Checked:
     """A run beside an earlier one; `strict` as of `facts_of`."""
+    rules = rules.of_task(task_of(store, run, other))
     before, now = (facts_of(store, one, rules.metrics, strict=strict) for one in (other, run))
     return _checked(run, other.id, before, now, rules, only)
 
@@ -105,7 +121,7 @@ def _advice(found: Checked, path: Path) -> Iterator[str]:
     """What to do where the file says something else than the run, and that is as it should be."""
     words = {"improvement": "baseline is stale", "regression": "if that is intended"}
     for outcome, start in words.items():
-        for metric in METRICS:
+        for metric in found.about["metrics"]:
             names = {v.variant: None for v in found.verdicts if (v.outcome, v.metric) == (outcome, metric)}
             if names:
                 only = " ".join(f"--only {shlex.quote(name)}" for name in names)
@@ -118,7 +134,13 @@ def _chosen(side: Mapping[str, VariantFacts], only: Sequence[str]) -> dict[str, 
 
 
 def accept(
-    baseline: Baseline, run: Run, now: Mapping[str, VariantFacts], metric: str, reason: str, only: Sequence[str]
+    baseline: Baseline,
+    run: Run,
+    now: Mapping[str, VariantFacts],
+    metric: str,
+    reason: str,
+    only: Sequence[str],
+    task: TaskFigures = figures.CLASSIFY,
 ) -> tuple[Baseline, tuple[Accepted, ...]]:
     """The baseline with the run's figures of one metric for the variants that the globs name, and why.
 
@@ -127,7 +149,7 @@ def accept(
     before = baseline.variants(run.suite, only)
     after = {name: facts for name, facts in now.items() if name in before}
     found: list[Accepted] = []
-    rules = Rules((metric,))
+    rules = Rules((metric,)).of_task(task)
     verdicts, _ = judge({name: before[name] for name in after}, after, rules)
     changed = files.saved(baseline, run, after, (metric,))
     for name in sorted(after):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from drbench.check import accuracy, costs, ratios
+from drbench.check import costs, ratios, scores
 from drbench.check.facts import VariantFacts
 from drbench.check.rules import LEVEL, Rule, Rules
 from drbench.check.verdicts import OUTCOMES, Verdict
@@ -15,9 +15,8 @@ JUDGES: Mapping[str, Callable[[Any, Any, Rule], Iterator[Verdict]]] = {
     "costs": costs.judge,
     "latency": ratios.latency,
     "memory": ratios.memory,
-    "top1": accuracy.judge,
 }
-"""Metric -> (before, now, rule) -> verdicts."""
+"""Metric of metrics.COMMON -> (before, now, rule) -> verdicts; figures of tasks are for `scores.judge`."""
 
 
 def judge(
@@ -44,14 +43,15 @@ def _all(
 
 
 def _one(old: VariantFacts | None, new: VariantFacts | None, rule: Rule) -> Iterator[Verdict]:
-    if new is not None and rule.metric in new.failed:
-        yield rule.verdict("failed", "", new.failed[rule.metric])
+    if new is not None and rule.metric.name in new.failed:
+        yield rule.verdict("failed", "", new.failed[rule.metric.name])
         return
-    was, found = (None if facts is None else getattr(facts, rule.metric) for facts in (old, new))
+    metric = rule.metric.name
+    was, found = (None if facts is None else facts.of(metric) for facts in (old, new))
     if was is not None and found is not None:
-        yield from JUDGES[rule.metric](was, found, rule)
+        yield from JUDGES.get(metric, scores.judge)(was, found, rule)
     elif was is not None:
-        what = "the variant is gone" if new is None else f"its {rule.metric} were not measured"
+        what = "the variant is gone" if new is None else f"its {metric} were not measured"
         yield rule.verdict("vanished", "", f"{what} (left out on purpose: --only, or drbench baseline remove)")
     elif found is not None:
         yield rule.verdict("new", "", "not in the reference (drbench baseline save adds it)")

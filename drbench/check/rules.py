@@ -6,18 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from drbench.check import metrics as known
 from drbench.check.baseline import chosen
-from drbench.check.facts import METRICS
+from drbench.check.metrics import Metric
 from drbench.check.verdicts import Verdict
 from drbench.conditions import Conditions, differences, in_words
-from drbench.errors import InputError, unknown
+from drbench.errors import InputError
+from drbench.figures import CLASSIFY, TaskFigures
 from drbench.suite.tables import CheckTable, ThresholdTable
 
 LEVEL = 0.99
 """Of two-sided intervals, all noisy comparisons of a check together: one false regression in 200 checks at most."""
-
-LIMITS = {"costs": 0.0, "latency": 0.02, "memory": 0.05, "top1": 0.0}
-"""Metric -> how much worse is still no regression, where nothing else is asked for."""
 
 POLICIES = ("warn", "fail")
 
@@ -26,10 +25,10 @@ POLICIES = ("warn", "fail")
 class Rule:
     """What a verdict on one metric of one variant goes by; makes the verdict.
 
-    `limit` None: as LIMITS. `level`: of this comparison's interval. `allowed`: fields that may differ.
+    `limit` None: the metric's own. `level`: of this comparison's interval. `allowed`: fields that may differ.
     """
 
-    metric: str
+    metric: Metric
     variant: str
     limit: float | None = None
     on_unresolved: str = "warn"
@@ -41,13 +40,13 @@ class Rule:
     @property
     def bound(self) -> float:
         """The limit that holds."""
-        return LIMITS[self.metric] if self.limit is None else self.limit
+        return self.metric.limit if self.limit is None else self.limit
 
     def verdict(self, outcome: str, figure: str, text: str, **more: Any) -> Verdict:
         """The Verdict; unresolved and refused ones fail only where that was asked for."""
         fails = outcome not in ("unresolved", "refused") or self.on_unresolved == "fail"
-        about = {"limit": self.bound, "allowed": self.differs, **more}
-        return Verdict(self.metric, figure, self.variant, outcome, text, fails=fails, **about)
+        about = {"limit": self.bound, "allowed": self.differs, "declared": self.metric.figure, **more}
+        return Verdict(self.metric.name, figure, self.variant, outcome, text, fails=fails, **about)
 
     def compared(self, figure: str, before: Conditions, now: Conditions) -> Rule | Verdict:
         """The rule to go on with, which names what was allowed to differ; or the refusal, with both values."""
@@ -61,13 +60,19 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """The suite's [check] table, and the command line's say over it."""
+    """The suite's [check] table, and the command line's say over it. `task`: whose figures the metrics are."""
 
     metrics: tuple[str, ...]
     on_unresolved: str = "warn"
     thresholds: tuple[ThresholdTable, ...] = ()
     allowed: tuple[str, ...] = ()
     checkpoints: bool = False
+    task: TaskFigures = CLASSIFY
+
+    def of_task(self, task: TaskFigures) -> Rules:
+        """The same for a task. InputError where it does not have one of the metrics."""
+        known.check([row.metric for row in self.thresholds], task)
+        return replace(self, metrics=known.check(self.metrics, task), task=task)
 
     def rule(self, metric: str, variant: str, level: float = LEVEL) -> Rule:
         """Of one metric of one variant."""
@@ -77,7 +82,8 @@ class Rules:
             if row.metric == metric and chosen(variant, (row.variants,)):
                 limit = limit if row.limit is None else row.limit
                 policy = row.on_unresolved or policy
-        return Rule(metric, variant, limit, policy, level, self.allowed, self.checkpoints)
+        of = known.of_task(self.task)[metric]
+        return Rule(of, variant, limit, policy, level, self.allowed, self.checkpoints)
 
 
 def rules(
@@ -89,7 +95,10 @@ def rules(
     allowed: Iterable[str] = (),
     checkpoints: bool = False,
 ) -> Rules:
-    """The table with the options over it: `latency=0.03`, `latency:GLOB=0.05`; `fail`, `latency=fail`. InputError."""
+    """The table with the options over it: `latency=0.03`, `latency:GLOB=0.05`; `fail`, `latency=fail`. InputError.
+
+    Whether the metrics are any is told where the task is known: see `Rules.of_task`.
+    """
     rows = [*table.thresholds, *(_threshold(text) for text in limits)]
     policy: str = table.on_unresolved
     for text in on_unresolved:
@@ -97,18 +106,11 @@ def rules(
         if word not in POLICIES:
             raise InputError(f"--on-unresolved {text!r}: {word!r} should be warn or fail, as in fail or latency=fail")
         if equals:
-            rows.append(ThresholdTable.model_validate({"metric": _metric(metric), "on_unresolved": word}))
+            rows.append(ThresholdTable.model_validate({"metric": metric, "on_unresolved": word}))
         else:
             policy = word
             rows = [row.model_copy(update={"on_unresolved": None}) for row in rows]
-    wanted = tuple(_metric(name) for name in metrics) or table.metrics
-    return Rules(tuple(m for m in METRICS if m in wanted), policy, tuple(rows), tuple(allowed), checkpoints)
-
-
-def _metric(name: str) -> str:
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS)
-    return name
+    return Rules(tuple(metrics) or table.metrics, policy, tuple(rows), tuple(allowed), checkpoints)
 
 
 def _threshold(text: str) -> ThresholdTable:
@@ -121,4 +123,4 @@ def _threshold(text: str) -> ThresholdTable:
         share = -1.0
     if not where or not 0 <= share < float("inf"):
         raise InputError(f"--limit {text!r}: METRIC=SHARE is wanted, as in latency=0.03 or 'latency:mobilenet*=0.05'")
-    return ThresholdTable.model_validate({"metric": _metric(metric), "variants": glob or "*", "limit": share})
+    return ThresholdTable.model_validate({"metric": metric, "variants": glob or "*", "limit": share})

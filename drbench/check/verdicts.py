@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drbench.errors import DONE, FAILED, NOTHING, REGRESSION, UNRESOLVED
+from drbench.figures import Figure
 
 OUTCOMES = ("failed", "regression", "vanished", "unresolved", "refused", "new", "improvement", "held")
 """The worst first. failed: did not run. vanished, new: in only one of the two. refused: not comparable."""
@@ -23,11 +24,11 @@ _ORDER = (FAILED, REGRESSION, NOTHING, UNRESOLVED, DONE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure of one variant. Ratios and intervals are shares: 1.02 is 2% more; top-1 is a fraction.
+    """One figure of one variant. Ratios and intervals are shares: 1.02 is 2% more.
 
-    `variant` is architecture/label. `interval` belongs to `effect`, the figure that was judged: a ratio, or for top-1 a
-    difference. `fails`: whether it counts for the exit code (an unresolved or refused one may only warn).
-    `allowed`: conditions that differ and were allowed to.
+    `variant` is architecture/label. `declared`: the figure, where it is one of a task. `interval` belongs to `effect`,
+    what was judged: a ratio, or of a task's figure a difference. `fails`: whether it counts for the exit code (an
+    unresolved or refused one may only warn). `allowed`: conditions that differ and were allowed to.
     """
 
     metric: str
@@ -44,6 +45,7 @@ class Verdict:
     layer: str = ""
     fails: bool = True
     allowed: tuple[str, ...] = ()
+    declared: Figure | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Save, list, show, remove and accep
 File = Annotated[Path, typer.Option("--baseline", help="The file.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant; may be repeated.")]
 Suite = Annotated[str | None, typer.Option("--suite", help="Only of this suite.")]
-Metrics = Annotated[list[str] | None, typer.Option("--metrics", help="Of costs,latency,memory,top1.")]
+Metrics = Annotated[list[str] | None, typer.Option("--metrics", help=f"Metrics: {o.METRICS}.")]
 FILE = Path("drbench.baseline.json")
 
 
@@ -43,13 +43,14 @@ def save(
     from drbench_db import Store
 
     from drbench.check import baseline as files
-    from drbench.check.facts import METRICS
-    from drbench.check.gate import facts_of
+    from drbench.check import metrics as known
+    from drbench.check.gate import facts_of, task_of
     from drbench.suite.overrides import choices
 
-    wanted = _known(choices(metrics or [])) or list(METRICS)
     with Store.open(db) as store:
         of = store.run(run)
+        task = task_of(store, of)
+        wanted = known.check(choices(metrics or []), task) or known.usual(task)
         found = facts_of(store, of, wanted)
         warn(store)
     kept = {name: facts for name, facts in found.items() if files.chosen(name, only or ()) and facts.known()}
@@ -63,7 +64,7 @@ def save(
     for name, facts in found.items():
         for metric, why in facts.failed.items():
             say(f"left out: {metric} of {name}, which failed: {why}", err=True)
-    what = sorted({metric for facts in kept.values() for metric in facts.known()}, key=list(METRICS).index)
+    what = sorted({metric for facts in kept.values() for metric in facts.known()}, key=wanted.index)
     say(f"{baseline}: {len(kept)} variants of suite {of.suite} ({', '.join(what)}) from run {of.id}")
 
 
@@ -128,7 +129,7 @@ def remove(
 @app.command("accept")
 def accept(
     only: Annotated[list[str], typer.Option("--only", help="Glob over architecture/variant; may be repeated.")],
-    metric: Annotated[str, typer.Option("--metric", help="costs, latency, memory or top1.")],
+    metric: Annotated[str, typer.Option("--metric", help=f"Metric: {o.METRICS}.")],
     reason: Annotated[str, typer.Option("--reason", help="Why the change is intended; stays in the file.")],
     run: Annotated[str, typer.Option("--run", help="A run's id, the beginning of one, or 'latest'.")] = "latest",
     baseline: File = FILE,
@@ -139,30 +140,20 @@ def accept(
 
     from drbench.check import baseline as files
     from drbench.check import gate
+    from drbench.check import metrics as known
 
-    _known([metric])
     if not reason.strip():
         raise InputError("--reason '' should say why the change is intended: it is what a reviewer reads")
     found = files.read(baseline)
     with Store.open(db) as store:
         of = store.run(run)
-        now = gate.facts_of(store, of, (metric,))
+        task = gate.task_of(store, of)
+        now = gate.facts_of(store, of, known.check([metric], task))
         warn(store)
-    changed, accepted = gate.accept(found, of, now, metric, " ".join(reason.split()), only)
+    changed, accepted = gate.accept(found, of, now, metric, " ".join(reason.split()), only, task)
     files.write(changed, baseline)
     for one in accepted:
         say(f"accepted {one.metric} of {one.variant}: {one.change}")
-
-
-def _known(metrics: list[str]) -> list[str]:
-    """InputError for a name that is no metric's."""
-    from drbench.check.facts import METRICS
-    from drbench.errors import unknown
-
-    for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
-    return metrics
 
 
 def _figures(facts: VariantFacts) -> Iterator[tuple[str, str, str]]:
@@ -181,9 +172,10 @@ def _figures(facts: VariantFacts) -> Iterator[tuple[str, str, str]]:
     if facts.memory:
         for peak in facts.memory.peaks:
             yield "memory", f"{peak.part}: {peak.bytes / 2**20:.1f} MiB", facts.memory.run
-    if facts.top1:
-        seeds = ", ".join(f"{100 * one.top1:.2f}%" for one in facts.top1.seeds)
-        yield "top1", f"{seeds} of {facts.top1.seeds[0].images:,} images", facts.top1.run
+    for name, scores in facts.scores.items():
+        values = ", ".join(scores.declared.text(one.value) for one in scores.seeds)
+        count = scores.seeds[0].count
+        yield name, f"{values} of {count:,} {scores.unit}s" if count else values, scores.run
 
 
 def _suites(found: Baseline, wanted: str | None) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 from drbench import interrupts
 from drbench.cli import options as o
 from drbench.errors import InputError, InterruptedRunError, NothingError
+from drbench.figures import BUILT_IN
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     RulesOf = Callable[[CheckTable], Rules]
 
-Metrics = Annotated[list[str] | None, typer.Option("--metrics", help="Of costs,latency,memory,top1 [the suite's].")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metrics", help=f"Metrics: {o.METRICS} [the suite's]."),
+]
 Limit = Annotated[
     list[str] | None,
     typer.Option("--limit", metavar="METRIC[:GLOB]=SHARE", help="How much worse is no regression: latency=0.03."),
@@ -37,7 +41,7 @@ Allow = Annotated[
     typer.Option("--allow-different", metavar="FIELD", help="Compare although this condition differs; is marked."),
 ]
 Checkpoints = Annotated[
-    bool, typer.Option("--checkpoints", help="top-1 of just these weights (McNemar), not of the operator over seeds.")
+    bool, typer.Option("--checkpoints", help="Judge just these weights (McNemar), not the operator over seeds.")
 ]
 Format = Annotated[str | None, typer.Option("--format", help="terminal, md, json, bmf, junit or github.")]
 Output = Annotated[
@@ -143,6 +147,8 @@ def _measured(
 
     suite = read_suite(name, {"only": only})
     rules = rules_of(suite.check)
+    if suite.task in BUILT_IN:  # of another task, the records tell
+        rules = rules.of_task(BUILT_IN[suite.task])
     if against is None:
         gate.known(path := baseline or Path(DEFAULT), suite.name)  # told before anything is measured
     with Store.open(db, write=True) as store:
@@ -165,11 +171,11 @@ def _measured(
 
 def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
     """The suite's run, with the stages that the metrics need."""
-    from drbench.check.facts import METRICS
+    from drbench.check.metrics import stage as stage_of
     from drbench.records import STAGES
     from drbench.run import runner
 
-    wanted = {METRICS[metric] for metric in rules.metrics}
+    wanted = set(map(stage_of, rules.metrics))
     staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})
     with _progress() as shown:
         work = runner.prepare(staged, shown)

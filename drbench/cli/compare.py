@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Compare two runs: ratio, interval and verdict per variant. Exit codes are those of `drbench check`."""
     from drbench.check import gate, rules
-    from drbench.check.facts import METRICS
+    from drbench.check.metrics import usual
     from drbench.cli import verdicts
     from drbench.suite.overrides import choices
 
@@ -40,7 +40,7 @@ def compare(
             )
         asked = rules.rules(
             gate.table_of(new),
-            metrics=choices(metrics or ()) or list(METRICS),
+            metrics=choices(metrics or ()) or usual(gate.task_of(store, new, old)),
             limits=limit or (),
             on_unresolved=on_unresolved or (),
             allowed=choices(allow_different or ()),

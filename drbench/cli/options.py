@@ -16,9 +16,12 @@ import typer
 
 from drbench import bounds, passwords
 from drbench.errors import InputError
+from drbench.figures import BUILT_IN, COMMON
 from drbench.suite import overrides
 
 Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DRBENCH_DB or ./drbench.db].")]
+METRICS = f"{', '.join(COMMON)}, or a figure of the task ({', '.join(task.headline for task in BUILT_IN.values())})"
+"""For the help of options that take metrics."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT.")]
 

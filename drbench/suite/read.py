@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from drbench import bounds, paths
 from drbench.errors import InputError, unknown
+from drbench.figures import BUILT_IN, COMMON
 from drbench.records import STAGES
 from drbench.suite import toml
 from drbench.suite.overrides import apply
@@ -82,9 +83,20 @@ def validate(document: Mapping[str, Any], source: str) -> Suite:
     if message := bounds.wrong(document):
         raise InputError(f"suite {source!r}: {message}")
     try:  # through JSON: strict mode then takes a list for a tuple, and still no text for a number
-        return Suite.model_validate_json(json.dumps(document))
+        suite = Suite.model_validate_json(json.dumps(document))
     except ValidationError as error:
         raise InputError(f"suite {source!r}: {_first(error)}") from error
+    _check_metrics(suite, source)
+    return suite
+
+
+def _check_metrics(suite: Suite, source: str) -> None:
+    """InputError for a metric that the suite's task does not have. What a user's own task has, its records tell."""
+    if suite.task in BUILT_IN:
+        known = (*COMMON, *BUILT_IN[suite.task].names)
+        for name in (*suite.check.metrics, *(row.metric for row in suite.check.thresholds)):
+            if name not in known:
+                raise InputError(f"suite {source!r}: check: {unknown('metric', name, known)}")
 
 
 def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Suite:

@@ -119,15 +119,16 @@ class LimitsTable(Table):
     memory_gib: Annotated[float, Field(gt=0, le=bounds.MEMORY_GIB, allow_inf_nan=False)] | None = None
 
 
-Metric = Literal["costs", "latency", "memory", "top1"]
+Metric = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME)]
+"""Costs, latency, memory, or a figure that the suite's task declares."""
 OnUnresolved = Literal["warn", "fail"]
 
 
 class ThresholdTable(Table):
     """How much worse a metric may become for the variants that a glob over architecture/label names.
 
-    `limit`: a share of the reference (0.02 is 2%) for costs, latency and memory; of top-1 a difference (0.005 is half
-    a point). The last row that fits counts.
+    `limit`: a share of the reference (0.02 is 2%) for costs, latency and memory; of a task's figure a difference in its
+    unit (of top1, 0.005 is half a point). The last row that fits counts.
     """
 
     metric: Metric

@@ -20,10 +20,10 @@ def test_bits_are_packed_as_numpy_packs_them(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 7, 8, 13, 100])
 def test_answers_come_back(book, count: int) -> None:
     right = (np.random.default_rng(count).random(count) < 0.7).tolist()
-    (seed,) = book().answers(right).facts()["net/conv"].top1.seeds
+    (seed,) = book().answers(right).facts()["net/conv"].scores["top1"].seeds
     assert list(seed.answers) == right
     assert len(base64.b64decode(seed.correct)) == -(-count // 8)
-    assert seed.top1 == pytest.approx(np.mean(right), abs=1e-6)
+    assert seed.value == pytest.approx(np.mean(right), abs=1e-6)
 
 
 def test_variants_go_by_architecture_and_label(book) -> None:
@@ -50,7 +50,7 @@ def test_the_plain_network_has_no_ratio(book) -> None:
 def test_what_failed_is_no_fact(book) -> None:
     found = book().costs().record("train", seed=1, status="failed", error="crashed: SIGSEGV").answers([True], 0).facts()
     assert found["net/conv"].failed == {"top1": "seed 1: crashed: SIGSEGV"}
-    assert found["net/conv"].top1 is None
+    assert found["net/conv"].of("top1") is None
     assert found["net/conv"].costs is not None
 
 

@@ -10,6 +10,7 @@ import pytest
 from drbench.check.judge import judge
 from drbench.check.rules import LEVEL, rules
 from drbench.errors import InputError
+from drbench.figures import CLASSIFY
 from drbench.records import Machine
 from drbench.suite.tables import CheckTable, ThresholdTable
 
@@ -17,7 +18,7 @@ ALL = ["costs", "latency", "memory", "top1"]
 
 
 def verdicts(before, now, **options):
-    asked = rules(CheckTable(), metrics=options.pop("metrics", ALL), **options)
+    asked = rules(CheckTable(), metrics=options.pop("metrics", ALL), **options).of_task(CLASSIFY)
     return judge(before.facts(), now.facts(), asked)[0]
 
 
@@ -346,4 +347,4 @@ def test_options_win_over_the_table_and_the_last_row_over_the_others() -> None:
 )
 def test_wrong_rules(options, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        rules(CheckTable(), **options)
+        rules(CheckTable(), **options).of_task(CLASSIFY)

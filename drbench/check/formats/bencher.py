@@ -2,7 +2,7 @@
 
 Bencher (https://bencher.dev/docs/reference/bencher-metric-format) keeps figures over time and has thresholds of its
 own, so verdicts are not part of it. Its built-in measure `latency` is in nanoseconds; the others are in the unit of the
-figure: multiply-adds, parameters, bytes, ratios, and top-1 as a fraction.
+figure: multiply-adds, parameters, bytes, ratios; those of a task in the unit that it declares.
 """
 
 from __future__ import annotations

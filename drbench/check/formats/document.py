@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from drbench import __version__
-from drbench.check.verdicts import Checked
+from drbench.check.verdicts import Checked, Verdict
 from drbench.text import to_json
 
 FORMAT, VERSION = "drbench-check", 1
@@ -23,8 +23,13 @@ def as_json(checked: Checked, width: int, color: bool) -> str:
         "drbench": __version__,
         "exit_code": checked.exit_code,
         **asdict(checked),
+        "verdicts": [_verdict(verdict) for verdict in checked.verdicts],
     }
     return to_json(_finite(document), default=str, finite=True)
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in asdict(verdict).items() if name != "declared"}
 
 
 def _finite(found: Any) -> Any:

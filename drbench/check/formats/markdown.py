@@ -38,8 +38,8 @@ def _row(verdict: Verdict) -> str:
     cells = [
         markdown(verdict.variant),
         _escaped(wording.figure(verdict)),
-        _escaped(wording.value(verdict.before, verdict.unit)),
-        _escaped(wording.value(verdict.now, verdict.unit)),
+        _escaped(wording.value(verdict.before, verdict)),
+        _escaped(wording.value(verdict.now, verdict)),
         _escaped(wording.change(verdict)),
         verdict.outcome if wording.passed(verdict) else f"**{verdict.outcome}**",
         _escaped(wording.explanation(verdict)),

@@ -56,8 +56,8 @@ def _by_variant(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def _table(page: Page, verdicts: Sequence[Verdict], width: int) -> None:
     name = Cells(("", ""), tuple(f"{INDENT}{wording.figure(verdict)}" for verdict in verdicts), left=True)
     columns = [
-        Cells(("before", ""), tuple(wording.value(verdict.before, verdict.unit) for verdict in verdicts)),
-        Cells(("now", ""), tuple(wording.value(verdict.now, verdict.unit) for verdict in verdicts)),
+        Cells(("before", ""), tuple(wording.value(verdict.before, verdict) for verdict in verdicts)),
+        Cells(("now", ""), tuple(wording.value(verdict.now, verdict) for verdict in verdicts)),
         Cells(("change", ""), tuple(map(wording.change, verdicts))),
         Cells(("", ""), tuple(verdict.outcome for verdict in verdicts), left=True),
     ]

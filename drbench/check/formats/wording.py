@@ -26,7 +26,6 @@ _UNITS: Mapping[str, Callable[[float], str]] = {
     "s": lambda value: f"{1e3 * value:#.3g} ms",
     "bytes": lambda value: f"{value / 2**20:.1f} MiB" if value < 2**30 else f"{value / 2**30:.2f} GiB",
     "ratio": lambda value: f"{value:.3f}",
-    "fraction": lambda value: f"{100 * value:.2f}%",
 }
 _COSTS = {"madds": "multiply-adds", "params": "parameters"}
 COUNTS = ("multiply-adds", "parameters", "elements")
@@ -71,10 +70,7 @@ def names(verdict: Verdict) -> tuple[str, str]:
             return "latency ratio" if verdict.unit == "ratio" else "latency", verdict.figure
         case "memory":
             return "peak memory", verdict.figure
-        case "top1":
-            return "top-1", verdict.figure
-        case other:
-            return other, verdict.figure
+    return verdict.declared.called if verdict.declared else verdict.metric, verdict.figure
 
 
 def figure(verdict: Verdict) -> str:
@@ -82,13 +78,15 @@ def figure(verdict: Verdict) -> str:
     return " ".join(filter(None, names(verdict)))
 
 
-def value(number: float | None, unit: str) -> str:
-    """A figure in its unit; nothing for none."""
+def value(number: float | None, verdict: Verdict) -> str:
+    """A verdict's figure in its unit; nothing for none."""
     if number is None:
         return ""
     if not math.isfinite(number):
         return "?"
-    return _UNITS[unit](number) if unit in _UNITS else f"{number:g} {unit}".strip()
+    if verdict.declared is not None:
+        return verdict.declared.text(number)
+    return _UNITS[verdict.unit](number) if verdict.unit in _UNITS else f"{number:g} {verdict.unit}".strip()
 
 
 def change(verdict: Verdict) -> str:
@@ -100,9 +98,11 @@ def change(verdict: Verdict) -> str:
             effect = verdict.now - verdict.before
     if effect is None:
         return ""
-    if is_difference(verdict):
-        ends = [f"{100 * end:+.2f}" for end in verdict.interval or ()]
-        return f"{100 * effect:+.2f} pt" + (f" [{' '.join(ends)}]" if ends else "")
+    if verdict.declared is not None:
+        of = verdict.declared
+        ends = [of.number(end, signed=True) for end in verdict.interval or ()]
+        unit = "pt" if of.is_fraction else of.unit
+        return f"{of.number(effect, signed=True)} {unit}" + (f" [{' '.join(ends)}]" if ends else "")
     ends = [_share(end).rstrip("%") for end in verdict.interval or ()]
     text = _share(effect) + (f" [{' '.join(ends)}]" if ends else "")
     if verdict.unit in COUNTS and verdict.before is not None and verdict.now is not None:
@@ -112,13 +112,13 @@ def change(verdict: Verdict) -> str:
 
 def figures(verdict: Verdict) -> str:
     """Before, now and the change in a line, as far as there are such: "1.21 -> 1.25, +3.3% [-3.0 +10.0]"."""
-    ends = (value(verdict.before, verdict.unit), value(verdict.now, verdict.unit))
+    ends = (value(verdict.before, verdict), value(verdict.now, verdict))
     return ", ".join(part for part in (" -> ".join(end for end in ends if end), change(verdict)) if part)
 
 
 def is_difference(verdict: Verdict) -> bool:
-    """Whether `effect` is a difference (of top-1) and no ratio."""
-    return verdict.metric == "top1"
+    """Whether `effect` is a difference (of a task's figure) and no ratio."""
+    return verdict.declared is not None
 
 
 def explanation(verdict: Verdict) -> str:
