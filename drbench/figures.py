@@ -228,7 +228,7 @@ def of_settings(settings: Mapping[str, Any]) -> TaskFigures:
     return TaskFigures(task, UNDECLARED.name, (UNDECLARED,)) if table is None else from_table(task, table)
 
 
-UNDECLARED = Figure("score", meaning="the headline figure of a task that was never loaded")
+UNDECLARED = Figure("score", "of the task", digits=3, meaning="the headline figure of a task that was never loaded")
 """Stands for the figures of a task of which only failures are known."""
 
 

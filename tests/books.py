@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from drbench.check.facts import VariantFacts, gather
+from drbench.figures import TaskFigures, as_table
 from drbench.records import Code, LayerCost, Machine, Measurement, Record, Run, Variant
 
 SUITE = 'name = "two"\narchitectures = ["net"]\n'
@@ -88,8 +89,23 @@ class Book:
         ranks = bytes(0 if one else 3 for one in right)
         return self.record("train", seed=seed, settings=about, measurements=(top1,), ranks=ranks)
 
-    def facts(self) -> dict[str, VariantFacts]:
-        return gather(self.run, self.records)
+    def scored(
+        self,
+        declared: TaskFigures,
+        values: Mapping[str, float],
+        seed: int | None = 0,
+        right: Sequence[bool] = (),
+        given: bool = False,
+    ) -> Book:
+        """A training, or weights that were `given`, of another task than classification."""
+        of_task = {"task": declared.task, "figures": as_table(declared)}
+        about = {**LEARNT, **of_task, **({"eval_weights": "w.safetensors"} if given else {})}
+        found = tuple(Measurement(f.name, values[f.name], f.unit, f.direction) for f in declared.figures)
+        ranks = bytes(0 if one else 3 for one in right)
+        return self.record("train", seed=seed, settings=about, measurements=found, ranks=ranks)
+
+    def facts(self, metrics: Sequence[str] | None = None) -> dict[str, VariantFacts]:
+        return gather(self.run, self.records, metrics)
 
 
 @pytest.fixture

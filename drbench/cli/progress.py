@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from drbench.cli.output import say
+from drbench.figures import CLASSIFY, of_settings
+from drbench.identity import settings
 from drbench.records import Epoch, Event, Experiment, Record
 from drbench.streams import for_bars
 from drbench.text import CELL, printable
@@ -30,6 +32,7 @@ class Progress:
         self.stage = ""
         self.place = ""
         self.number = 0
+        self.headline = CLASSIFY.main
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -82,6 +85,7 @@ class Progress:
         self.stage, self.number = event.text, event.done
         if isinstance(event.payload, Experiment):
             one = event.payload
+            self.headline = of_settings(settings(one)).main
             name = f"{one.variants[0].architecture} {', '.join(one.labels)}"
             self.place = name if one.seed is None else f"{name} seed {one.seed}"
             if self.bars is None and event.text == "train":
@@ -111,7 +115,8 @@ class Progress:
     def _epoch(self, event: Event) -> None:
         epoch = event.payload
         if isinstance(epoch, Epoch):
-            val = "" if epoch.val_top1 is None else f", val top-1 {100 * epoch.val_top1:.1f}%"
+            of, score = self.headline, epoch.val_top1
+            val = "" if score is None else f", val {of.called} {of.text(score, 1 if of.is_fraction else None)}"
             self._line(
                 f"  {self.place} {event.text}: loss {epoch.train_loss:.3f}{val}, "
                 f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.0f} s"
@@ -157,4 +162,5 @@ def outcome(record: Record) -> str:
         case "latency" | "noise":
             times = [m for m in record.measurements if m.name == "latency"]
             return f"{name}: " + ", ".join(f"{1e3 * m.value:.2f} ms at batch {m.context['batch_size']}" for m in times)
-    return f"{name}: top-1 {100 * found['top1'].value:.2f}% on test"
+    headline = of_settings(record.settings).main
+    return f"{name}: {headline.called} {headline.text(found[headline.name].value)} on test"

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from drbench import streams
-from drbench.cli.progress import Progress
+from drbench.cli.progress import Progress, outcome
+from drbench.figures import Figure, TaskFigures
 from drbench.records import Epoch, Event, Experiment, Record, Variant
 from drbench.text import CURSOR
 from tests.hostile import SURROGATE, TEXTS, harm
@@ -50,3 +51,15 @@ def test_no_text_of_an_event_acts_on_the_terminal(monkeypatch, text: str, termin
         assert "\x1b[2K" in said
         said = CURSOR.sub("\n", said)  # lines begin where the cursor was moved to
     assert harm(said, data=True) == []
+
+
+def test_lines_of_a_training_name_the_headline_figure(book, capsys) -> None:
+    with Progress() as shown:
+        shown(Event("stage", "train", 0, 1, Experiment("train", (Variant("net"),), labels=("conv",))))
+        shown(Event("epoch", "epoch 1/1", 1, 1, Epoch(1, 0.5, None, 0.671, 0.1, 10.0, 1.0)))
+    assert "net conv epoch 1/1: loss 0.500, val top-1 67.1%, 10 images/s, 1 s" in capsys.readouterr().err
+    of_task = TaskFigures("faces:verify", "angle", (Figure("angle", "degrees", "lower", 1, title="angle error"),))
+    (trained,) = book().scored(of_task, {"angle": 12.34}).records
+    assert outcome(trained) == "train net conv seed 0: angle error 12.3 degrees on test"
+    (classified,) = book().answers([True, False, True]).records
+    assert outcome(classified) == "train net conv seed 0: top-1 66.67% on test"
