@@ -295,7 +295,7 @@ def _train(job: Job, workdir: Path, resume: bool, say: OnEvent) -> Record:
         settings={**about, **_kernels(model, _device_of(experiment), dtype)},
         measurements=(*result.measurements, *_peak(held, _while_training(experiment, dtype))),
         epochs=result.epochs,
-        ranks=result.ranks,
+        outcomes=result.outcomes,
         files={"weights": str(weights)},
     )
 
@@ -334,7 +334,7 @@ def _evaluate(job: Job) -> Record:
     # `prepare` asked for trust; the file may have been changed since, so only what it named then
     named = (job.variant.architecture, job.variant.operator)
     model = models.load_model(experiment.eval_weights, trust=named)
-    measurements, ranks = evaluate(model, splits, experiment.train)
+    measurements, outcomes = evaluate(model, splits, experiment.train)
     about = {
         **_about(splits),
         **_kernels(model, _device_of(experiment), AUTOCAST.get(experiment.train.precision, "float32")),
@@ -344,7 +344,7 @@ def _evaluate(job: Job) -> Record:
     return job.record(
         settings=about,
         measurements=measurements,
-        ranks=ranks,
+        outcomes=outcomes,
         notes=_other_classes(experiment, splits),
         files={"weights": experiment.eval_weights},
     )

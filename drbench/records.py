@@ -161,13 +161,28 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """What a task kept of each unit of the test set, in data set order. `drbench.outcomes` packs and reads it.
+
+    unit: what a value belongs to, and what a paired test resamples: "image", "pair" or "probe".
+    codec: how `data` is read, a name in `drbench.outcomes.CODECS`.
+    count: number of units.
+    """
+
+    unit: str
+    codec: str
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Epoch:
-    """One epoch of a training curve."""
+    """One epoch of a training curve. `val_score`: the task's headline figure on the validation part."""
 
     number: int
     train_loss: float
     val_loss: float | None
-    val_top1: float | None
+    val_score: float | None
     learning_rate: float
     images_per_second: float
     seconds: float
@@ -177,7 +192,7 @@ class Epoch:
 class Record:
     """What became of one variant in one stage. `key` identifies the work (variant, stage, seed, settings).
 
-    `ranks`: for each test image, in data set order, the rank of the true class (0: top-1 right), capped at 255.
+    `outcomes`: what the task kept of the test set. `machine`: where the work was done; None: on the machine of the run.
     `status` is "done", "failed" (with the reason in `error`) or "interrupted".
     """
 
@@ -195,9 +210,10 @@ class Record:
     measurements: tuple[Measurement, ...] = ()
     layers: tuple[LayerCost, ...] = ()
     epochs: tuple[Epoch, ...] = ()
-    ranks: bytes = b""
+    outcomes: Outcomes | None = None
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)

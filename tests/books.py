@@ -12,6 +12,7 @@ import pytest
 
 from drbench.check.facts import VariantFacts, gather
 from drbench.figures import TaskFigures, as_table
+from drbench.outcomes import encode
 from drbench.records import Code, LayerCost, Machine, Measurement, Record, Run, Variant
 
 SUITE = 'name = "two"\narchitectures = ["net"]\n'
@@ -86,8 +87,8 @@ class Book:
         """A training with these answers, or weights that were `given`."""
         about = {**settings, **({"eval_weights": "w.safetensors"} if given else {})}
         top1 = Measurement("top1", sum(right) / len(right), "fraction", "higher")
-        ranks = bytes(0 if one else 3 for one in right)
-        return self.record("train", seed=seed, settings=about, measurements=(top1,), ranks=ranks)
+        outcomes = encode("image", "rank-u8", [0 if one else 3 for one in right])
+        return self.record("train", seed=seed, settings=about, measurements=(top1,), outcomes=outcomes)
 
     def scored(
         self,
@@ -101,8 +102,8 @@ class Book:
         of_task = {"task": declared.task, "figures": as_table(declared)}
         about = {**LEARNT, **of_task, **({"eval_weights": "w.safetensors"} if given else {})}
         found = tuple(Measurement(f.name, values[f.name], f.unit, f.direction) for f in declared.figures)
-        ranks = bytes(0 if one else 3 for one in right)
-        return self.record("train", seed=seed, settings=about, measurements=found, ranks=ranks)
+        outcomes = encode(declared.unit, "right-u8", list(right))
+        return self.record("train", seed=seed, settings=about, measurements=found, outcomes=outcomes)
 
     def facts(self, metrics: Sequence[str] | None = None) -> dict[str, VariantFacts]:
         return gather(self.run, self.records, metrics)

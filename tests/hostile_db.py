@@ -29,7 +29,7 @@ SUITE, OPS = "20261125-0219-previous-a02c", "20261125-0219-ops-8af5ba6f"
 Change = Callable[[Path], None]
 
 TABLES = ("machine", "code", "suite", "run", "variant", "record", "measurement", "sample", "layer", "epoch")
-TABLES_OF_A_RECORD = ("measurement", "sample", "layer", "epoch", "prediction", "file")
+TABLES_OF_A_RECORD = ("measurement", "sample", "layer", "epoch", "outcome", "file")
 JSON_COLUMNS = (
     ("variant", "architecture_args"),
     ("variant", "definition"),
@@ -165,7 +165,7 @@ def _some_rows(rng: random.Random) -> str:
 def _field(rng: random.Random) -> tuple[str, Change]:
     from drbench_db.schema import Base
 
-    table = rng.choice((*TABLES, "prediction", "file"))
+    table = rng.choice((*TABLES, "outcome", "file"))
     column = rng.choice([column.name for column in Base.metadata.tables[table].columns])
     value, text = rng.choice(VALUES), rng.random() < 0.5
     return f"{table}.{column} = {value!r:.40}", put(

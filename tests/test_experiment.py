@@ -50,7 +50,7 @@ def test_training_records_what_it_found_and_leaves_the_network(tmp_path: Path) -
     events: list[Event] = []
     one = Experiment("train", (DRCONV,), 3, DATA, TRAIN)
     record = experiment.run(one, tmp_path, say=events.append)
-    assert (record.status, record.seed, len(record.ranks), len(record.epochs)) == ("done", 3, 20, 1)
+    assert (record.status, record.seed, record.outcomes.count, len(record.epochs)) == ("done", 3, 20, 1)
     assert record.settings["train"]["epochs"] == 1
     assert record.settings["synthetic"] is True
     assert [event.done for event in events if event.kind == "epoch"] == [1]
@@ -60,7 +60,7 @@ def test_training_records_what_it_found_and_leaves_the_network(tmp_path: Path) -
     for key in ("data_digest", "test_digest", "preprocessing"):
         assert again.settings[key] == record.settings[key]
     assert again.variant == DRCONV
-    assert again.ranks == record.ranks
+    assert again.outcomes == record.outcomes
     assert again.seed == 3
     assert again.settings["trained"]["epochs"] == 1
     assert again.settings["trained"]["data_digest"] == record.settings["data_digest"]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, insert, select
 from drbench.errors import FailedError
 from drbench.records import Record
 from drbench_db import rows, schema
-from drbench_db.schema import RecordRow, VariantRow
+from drbench_db.schema import MachineRow, RecordRow, VariantRow
 
 DONE = "done"
 
@@ -26,13 +26,14 @@ def id_of(connection: Connection, model: type[Any], row: Mapping[str, Any]) -> i
 def add(connection: Connection, run_id: str, record: Record) -> int:
     """A record of a run; returns its number. FailedError where the run has this work done already."""
     variant = id_of(connection, VariantRow, rows.variant_row(record.variant, record.variant_hash))
-    record_id = add_row(connection, rows.record_row(record, run_id, variant) | {"uid": uuid4().hex})
+    machine = None if record.machine is None else id_of(connection, MachineRow, rows.machine_row(record.machine))
+    record_id = add_row(connection, rows.record_row(record, run_id, variant, machine) | {"uid": uuid4().hex})
     for model, items in (
         (schema.MeasurementRow, rows.measurement_rows(record_id, record.measurements)),
         (schema.SampleRow, rows.sample_rows(record_id, record.measurements)),
         (schema.LayerRow, rows.layer_rows(record_id, record.layers)),
         (schema.EpochRow, rows.epoch_rows(record_id, record.epochs)),
-        (schema.PredictionRow, rows.prediction_rows(record_id, record.ranks)),
+        (schema.OutcomeRow, rows.outcome_rows(record_id, record.outcomes)),
         (schema.FileRow, rows.file_rows(record_id, record.files)),
     ):
         if items:

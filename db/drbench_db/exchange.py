@@ -25,16 +25,18 @@ _ENDING = ("status", "finished")
 
 @dataclass(frozen=True)
 class RecordRows:
-    """A record with its variant and what hangs on it, without row numbers."""
+    """A record with its variant, its machine (None: the run's) and what hangs on it, without row numbers."""
 
     row: Row
     variant: Row
+    machine: Row | None
     hanging: Mapping[type[Any], list[Row]]
 
     def digest(self) -> str:
         """The same for equal records, in whatever database they are."""
         hanging = {model.__tablename__: _text(items) for model, items in self.hanging.items()}
-        return rows.hashed({"record": self.row, "variant": self.variant["hash"], **hanging})
+        machine = None if self.machine is None else self.machine["hash"]
+        return rows.hashed({"record": self.row, "variant": self.variant["hash"], "machine": machine, **hanging})
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_run(connection: Connection, run_id: str, damages: Damages) -> RunRows:
             damages.add(run_id, number, "uid", ("", own["uid"], "one record of this uid"))
             continue
         parts = {model: sorted(map(_loose, items), key=_place) for model, items in found.hanging.items()}
-        records[own["uid"]] = RecordRows(own, variant, parts)
+        records[own["uid"]] = RecordRows(own, variant, found.machine, parts)
     return RunRows(row, owners, records)
 
 
@@ -130,7 +132,8 @@ def _ending(run: RunRows, here: RunRows) -> Row:
 
 def _add(connection: Connection, record: RecordRows) -> None:
     variant = adding.id_of(connection, VariantRow, record.variant)
-    number = adding.add_row(connection, record.row | {"variant_id": variant})
+    machine = None if record.machine is None else adding.id_of(connection, MachineRow, record.machine)
+    number = adding.add_row(connection, record.row | {"variant_id": variant, "machine_id": machine})
     for model, items in record.hanging.items():
         if items:
             connection.execute(insert(model), [item | {"record_id": number} for item in items])

@@ -24,7 +24,7 @@ HANGING: tuple[type[Any], ...] = (
     schema.SampleRow,
     schema.LayerRow,
     schema.EpochRow,
-    schema.PredictionRow,
+    schema.OutcomeRow,
     schema.FileRow,
 )
 """What hangs on a record, by record_id."""
@@ -124,6 +124,7 @@ def report_records() -> Query:
             _raw(RecordRow.work_key, "key"),
             *map(_raw, (RecordRow.status, RecordRow.error, RecordRow.started, RecordRow.finished)),
             *map(_raw, (RecordRow.data, RecordRow.preset, RecordRow.synthetic, RecordRow.settings)),
+            *map(_raw, (RecordRow.task, RecordRow.headline)),
             *map(_raw, (MachineRow.hostname, MachineRow.cpu, MachineRow.cores, MachineRow.gpu, MachineRow.torch)),
             _raw(MachineRow.hash, "machine"),
             _raw(CodeRow.drbench),
@@ -133,7 +134,7 @@ def report_records() -> Query:
         .select_from(RecordRow)
         .outerjoin(RunRow, RunRow.id == RecordRow.run_id)
         .outerjoin(SuiteRow, SuiteRow.id == RunRow.suite_id)
-        .outerjoin(MachineRow, MachineRow.id == RunRow.machine_id)
+        .outerjoin(MachineRow, MachineRow.id == func.coalesce(RecordRow.machine_id, RunRow.machine_id))
         .outerjoin(CodeRow, CodeRow.id == RunRow.code_id)
         .outerjoin(VariantRow, VariantRow.id == RecordRow.variant_id)
         .order_by(RecordRow.id)

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Run, Variant
+from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Outcomes, Record, Run, Variant
 from drbench_db import query, schema
-from drbench_db.schema import MeasurementRow, RecordRow
+from drbench_db.schema import MachineRow, MeasurementRow, RecordRow
 from drbench_db.validate import Damages, fetch, inside
 
 Row = dict[str, Any]
@@ -28,10 +28,14 @@ _JSON = ("settings", "notes", "variant_definition", "variant_architecture_args",
 
 @dataclass(frozen=True)
 class Whole:
-    """A record's row, with the columns of its variant after "variant_", and what hangs on it by table."""
+    """A record's row, with the columns of its variant after "variant_", and what hangs on it by table.
+
+    `machine`: the row of the record's own machine; None where it was made on the machine of the run.
+    """
 
     row: Row
     hanging: Mapping[type[Any], Sequence[Row]]
+    machine: Row | None = None
 
 
 def runs(connection: Connection, wanted: query.Query, damages: Damages) -> list[Run]:
@@ -60,20 +64,30 @@ def whole(
     hanging = {model: _hanging(connection, model, ids) for model in query.HANGING if model not in without}
     for place, (_, name, fault) in rows.faults.items():
         damages.add(rows.columns["run_id"][place], rows.columns["id"][place], name, fault)
+    machines = _machines(connection, ids)
     found = []
     for _, row in rows.dicts():
-        run_id, number = row["run_id"], row["id"]
+        run_id, number, its = row["run_id"], row["id"], row.pop("machine_id")
         parts = {model: items.get(number, ([], None)) for model, items in hanging.items()}
         wrong = next((fault for _, fault in parts.values() if fault), None)
+        if its is not None and its not in machines:
+            wrong = ("machine_id", ("", its, "a machine that is in the database"))
         if wrong is None:
             items = {model: [_values(item) for item in good] for model, (good, _) in parts.items()}
-            one = Whole(_values(row), items)
+            one = Whole(_values(row), items, machines.get(its))
             wrong = next(inside(one.row, items), None)
         if wrong is None:
             found.append(one)
         else:
             damages.add(run_id, number, *wrong)
     return found
+
+
+def _machines(connection: Connection, ids: Any) -> dict[Any, Row]:
+    """Number -> row of the machines that records name as their own, without the damaged ones."""
+    named = select(RecordRow.machine_id).where(RecordRow.id.in_(ids), RecordRow.machine_id.is_not(None))
+    rows = fetch(connection, query.row_of(MachineRow).where(MachineRow.id.in_(named)))
+    return {row.pop("id"): row for _, row in rows.dicts()}
 
 
 def _hanging(connection: Connection, model: type[Any], ids: Any) -> dict[Any, tuple[list[Row], Any]]:
@@ -95,8 +109,8 @@ def _values(row: Row) -> Row:
     for name in _JSON:
         if name in row:
             row[name] = json.loads(row[name])
-    for name in ("float64", "true_class_rank"):
-        if name in row:
+    for name in ("float64", "data"):  # a record's `data` is text
+        if isinstance(row.get(name), memoryview):
             row[name] = bytes(row[name])
     if "synthetic" in row:
         row["synthetic"] = bool(row["synthetic"])
@@ -131,7 +145,7 @@ def record(found: Whole) -> Record:
         Epoch(**{**{name: e[name] for name in Epoch.__dataclass_fields__}, "train_loss": not_none(e["train_loss"])})
         for e in of(schema.EpochRow, "number")
     )
-    ranks = b"".join(item["true_class_rank"] for item in found.hanging.get(schema.PredictionRow, []))
+    kept, its = next(iter(found.hanging.get(schema.OutcomeRow, [])), None), found.machine
     names = ("label", "stage", "status", "started", "finished", "seed", "error", "settings", "variant_hash")
     return Record(
         key=row["work_key"],
@@ -140,7 +154,8 @@ def record(found: Whole) -> Record:
         measurements=measurements,
         layers=layers,
         epochs=epochs,
-        ranks=ranks,
+        outcomes=None if kept is None else Outcomes(**{name: kept[name] for name in Outcomes.__dataclass_fields__}),
+        machine=None if its is None else Machine(**{name: its[name] for name in Machine.__dataclass_fields__}),
         notes=tuple(row["notes"]),
         files={item["name"]: item["path"] for item in of(schema.FileRow, "name")},
     )

@@ -12,8 +12,8 @@ from dataclasses import asdict, fields
 from sys import byteorder
 from typing import Any
 
-from drbench import identity
-from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Variant
+from drbench import figures, identity
+from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Outcomes, Record, Variant
 
 
 def hashed(facts: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def variant_row(variant: Variant, variant_hash: str) -> dict[str, Any]:
     }
 
 
-def record_row(record: Record, run_id: str, variant_id: int) -> dict[str, Any]:
+def record_row(record: Record, run_id: str, variant_id: int, machine_id: int | None = None) -> dict[str, Any]:
     """A row of `record`."""
     data, train = record.settings.get("data"), record.settings.get("train")
     name = data.get("name") if isinstance(data, Mapping) else data
@@ -87,6 +87,9 @@ def record_row(record: Record, run_id: str, variant_id: int) -> dict[str, Any]:
         "synthetic": bool(record.settings.get("synthetic", synthetic)),
         "settings": plain(record.settings),
         "notes": list(record.notes),
+        "task": record.settings.get(figures.TASK, figures.DEFAULT),
+        "headline": figures.of_settings(record.settings).headline if record.stage == "train" else None,
+        "machine_id": machine_id,
     }
 
 
@@ -164,9 +167,9 @@ def epoch_rows(record_id: int, epochs: Sequence[Epoch]) -> list[dict[str, Any]]:
     ]
 
 
-def prediction_rows(record_id: int, ranks: bytes) -> list[dict[str, Any]]:
-    """The row of `prediction`, where images were classified."""
-    return [{"record_id": record_id, "image_count": len(ranks), "true_class_rank": ranks}] if ranks else []
+def outcome_rows(record_id: int, outcomes: Outcomes | None) -> list[dict[str, Any]]:
+    """The row of `outcome`, where there is one."""
+    return [] if outcomes is None else [{"record_id": record_id, **asdict(outcomes)}]
 
 
 def file_rows(record_id: int, files: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -167,7 +167,7 @@ _SPECIAL: Mapping[tuple[str, str], Rule | JsonRule] = {
     ("layer", "parts"): JsonRule(shapes.PARTS),
     ("epoch", "train_loss"): LOSS,
     ("epoch", "val_loss"): LOSS,
-    ("epoch", "val_top1"): SHARE,
+    ("epoch", "val_score"): FIGURE,
     ("epoch", "learning_rate"): RATE,
     ("epoch", "images_per_second"): RATE,
     ("epoch", "seconds"): RATE,

@@ -1,7 +1,7 @@
 """The tables, for people who query them: readable names, ISO-8601 UTC text, JSON for what is open-ended, no pickles.
 
     machine, code, suite  --<  run  --<  record  >--  variant
-    record  --<  measurement  --  sample;   record  --<  layer, epoch, file;   record  --  prediction
+    record  --<  measurement  --  sample;   record  --<  layer, epoch, file;   record  --  outcome
 
 What hangs on a record is keyed by (record_id, position), so that whole records go in by a few bulk inserts.
 The views `leaderboard`, `results` and `runs` are in the migrations. A change here needs a migration and its name in
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema there was, oldest first; the last one is what this code reads and writes."""
 VERSION_TABLE = "drbench_revision"
 
@@ -130,7 +130,8 @@ class RecordRow(Base):
     """What became of one variant in one stage. status: done, failed (`error` says why), interrupted.
 
     `uid` names the record in every database that it is copied to. No work is done twice in a run.
-    `data`, `preset` and `synthetic` repeat what `settings` says, for queries.
+    `data`, `preset`, `synthetic` and `task` repeat what `settings` says, for queries. `headline` is the name of the
+    task's main figure, of a training. `machine_id` is NULL where the work was done on the machine of the run.
     """
 
     __tablename__ = "record"
@@ -156,6 +157,9 @@ class RecordRow(Base):
     synthetic: Mapped[bool] = mapped_column(Boolean)
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     notes: Mapped[list[str]] = mapped_column(JSON)
+    task: Mapped[str] = mapped_column(Text, server_default="classify")
+    headline: Mapped[str | None] = mapped_column(Text)
+    machine_id: Mapped[int | None] = mapped_column(ForeignKey("machine.id"), index=True)
 
 
 def _record_key() -> Mapped[int]:
@@ -219,26 +223,34 @@ class LayerRow(Base):
 
 
 class EpochRow(Base):
-    """One epoch of a training curve; losses are NULL where they were not a number."""
+    """One epoch of a training curve; losses are NULL where they were not a number.
+
+    `val_score` is the task's headline figure on the validation part.
+    """
 
     __tablename__ = "epoch"
     record_id: Mapped[int] = _record_key()
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     train_loss: Mapped[float | None] = mapped_column(Float(53))
     val_loss: Mapped[float | None] = mapped_column(Float(53))
-    val_top1: Mapped[float | None] = mapped_column(Float(53))
+    val_score: Mapped[float | None] = mapped_column(Float(53))
     learning_rate: Mapped[float] = mapped_column(Float(53))
     images_per_second: Mapped[float] = mapped_column(Float(53))
     seconds: Mapped[float] = mapped_column(Float(53))
 
 
-class PredictionRow(Base):
-    """For each test image, in data set order, one byte: the rank of the true class (0: top-1 right), capped at 255."""
+class OutcomeRow(Base):
+    """What a task kept of each unit (image, pair, probe) of the test set, in data set order.
 
-    __tablename__ = "prediction"
+    `codec` says how `data` is read. rank-u8: a byte per image, the rank of the true class (0: right), capped at 255.
+    """
+
+    __tablename__ = "outcome"
     record_id: Mapped[int] = _record_key()
-    image_count: Mapped[int] = mapped_column(Integer)
-    true_class_rank: Mapped[bytes] = mapped_column(LargeBinary)
+    unit: Mapped[str] = mapped_column(String(40))
+    codec: Mapped[str] = mapped_column(String(40))
+    count: Mapped[int] = mapped_column(Integer)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class FileRow(Base):

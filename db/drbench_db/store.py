@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, CursorResult, delete, insert, or_, select, update
+from sqlalchemy import Connection, CursorResult, delete, insert, or_, select, union, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
@@ -175,10 +175,13 @@ class Store:
             for model, used in (
                 (VariantRow, RecordRow.variant_id),
                 (SuiteRow, RunRow.suite_id),
-                (MachineRow, RunRow.machine_id),
                 (CodeRow, RunRow.code_id),
             ):
                 connection.execute(delete(model).where(model.id.not_in(select(used))))
+            machines: Any = union(
+                select(RunRow.machine_id), select(RecordRow.machine_id).where(RecordRow.machine_id.is_not(None))
+            )
+            connection.execute(delete(MachineRow).where(MachineRow.id.not_in(machines)))
         return found
 
     # -- reading ------------------------------------------------------------------------------------------------------

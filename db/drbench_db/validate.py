@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from drbench.errors import FailedError
-from drbench.records import NOISE, OPS
+from drbench import outcomes
+from drbench.errors import FailedError, InputError
+from drbench.records import NOISE, OPS, Outcomes
 from drbench_db import query, rules, schema, shapes
 from drbench_db.shapes import Fault
 
@@ -146,10 +147,11 @@ def inside(
             size, count = sizes.get(place, 0), counts.get(place, 0)
             if size != 8 * count:
                 yield f"sample {place} float64", ("", bytes(size), f"{count} doubles, as its measurement says")
-    for predicted in parts.get(schema.PredictionRow, ()):
-        if len(predicted["true_class_rank"]) != predicted["image_count"]:
-            fault = ("", predicted["true_class_rank"], f"{predicted['image_count']} bytes, one an image")
-            yield "prediction true_class_rank", fault
+    for kept in parts.get(schema.OutcomeRow, ()):
+        try:
+            outcomes.decode(Outcomes(kept["unit"], kept["codec"], kept["count"], kept["data"]))
+        except InputError as error:
+            yield "outcome data", ("", kept["data"], str(error).partition("expected ")[2] or str(error))
     yield from _by_stage(row, figures.values())
 
 

@@ -18,6 +18,7 @@ from drbench import bounds, conditions, figures
 from drbench.check.metrics import COMMON, stage
 from drbench.errors import FailedError, InputError
 from drbench.figures import DEFAULT, Figure, TaskFigures
+from drbench.outcomes import right
 from drbench.records import Measurement, Record, Run
 
 DIGITS = 6
@@ -334,9 +335,10 @@ def _seed(record: Record, figure: Figure, task: TaskFigures) -> Seed:
     value = next((m.value for m in record.measurements if m.name == figure.name and not m.part), None)
     if value is None:
         raise ValueError(f"{figure.name}: got nothing; expected its value over the test {task.unit}s")
-    ranks = record.ranks if figure.name == task.headline else b""
-    packed = base64.b64encode(pack(rank == 0 for rank in ranks)).decode()
-    return Seed(seed=record.seed, value=round(value, DIGITS), count=len(record.ranks), correct=packed)
+    kept = record.outcomes
+    answers = right(kept).tolist() if kept is not None and figure.per_unit and figure.name == task.headline else []
+    packed = base64.b64encode(pack(answers)).decode()
+    return Seed(seed=record.seed, value=round(value, DIGITS), count=kept.count if kept else 0, correct=packed)
 
 
 def pack(bits: Iterable[bool]) -> bytes:

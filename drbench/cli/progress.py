@@ -115,7 +115,7 @@ class Progress:
     def _epoch(self, event: Event) -> None:
         epoch = event.payload
         if isinstance(epoch, Epoch):
-            of, score = self.headline, epoch.val_top1
+            of, score = self.headline, epoch.val_score
             val = "" if score is None else f", val {of.called} {of.text(score, 1 if of.is_fraction else None)}"
             self._line(
                 f"  {self.place} {event.text}: loss {epoch.train_loss:.3f}{val}, "

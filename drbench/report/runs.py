@@ -182,7 +182,7 @@ def _epochs(epochs: Sequence[Epoch], headline: Figure, width: int) -> Any:
         column("val loss", lambda e: "" if e.val_loss is None else f"{e.val_loss:.4f}"),
         column(
             f"val {headline.called} {headline.printed_unit}",
-            lambda e: "" if e.val_top1 is None else headline.number(e.val_top1),
+            lambda e: "" if e.val_score is None else headline.number(e.val_score),
         ),
         column("learning rate", lambda e: f"{e.learning_rate:.4g}"),
         column("images/s", lambda e: f"{e.images_per_second:,.0f}"),
@@ -209,7 +209,8 @@ def _run(run: Run) -> dict[str, Any]:
 
 def _record(record: Record) -> dict[str, Any]:
     found = asdict(record)
-    found["ranks"] = len(record.ranks)
+    if record.outcomes is not None:
+        found["outcomes"]["data"] = len(record.outcomes.data)
     for measurement in found["measurements"]:
         samples = measurement.pop("samples")
         measurement["samples"] = len(samples)

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from drbench.errors import InputError
-from drbench.records import Measurement
+from drbench.outcomes.ranks import top
+from drbench.records import Measurement, Outcomes
 
 LAST_RANK = 255
 """Ranks are kept in a byte each; from here on they are not told apart. Also the rank where a logit is NaN."""
@@ -40,11 +41,13 @@ class Classify:
         ranks = ranks.masked_fill(logits.isnan().any(1), LAST_RANK)
         return ranks.clamp(max=LAST_RANK).to(torch.uint8)
 
-    def measurements(self, ranks: Tensor, *, split: str = "test", epoch: int | None = None) -> tuple[Measurement, ...]:
+    def measurements(
+        self, outcomes: Outcomes, *, split: str = "test", epoch: int | None = None
+    ) -> tuple[Measurement, ...]:
         """Fractions of images with the true class first (top1), and among the first five (top5; of all if fewer)."""
-        context = {"split": split, "samples": len(ranks), **({"epoch": epoch} if epoch is not None else {})}
+        context = {"split": split, "samples": outcomes.count, **({"epoch": epoch} if epoch is not None else {})}
         return tuple(
-            Measurement(name, top(ranks, min(k, self.classes)), "fraction", "higher", context=context)
+            Measurement(name, top(outcomes, min(k, self.classes)), "fraction", "higher", context=context)
             for name, k in (("top1", 1), ("top5", 5))
         )
 
@@ -57,8 +60,3 @@ class Classify:
                 "classes; check num_classes"
             )
         return logits
-
-
-def top(ranks: Tensor, k: int) -> float:
-    """Fraction of (N,) ranks below k."""
-    return float((ranks < k).double().mean())

@@ -95,7 +95,7 @@ class Checkpoint:
                 epoch=state["epoch"],
                 step=state["step"],
                 seconds=state["seconds"],
-                curve=[Epoch(**epoch) for epoch in state["curve"]],
+                curve=[_epoch(epoch) for epoch in state["curve"]],
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, InputError):
@@ -128,6 +128,12 @@ class Checkpoint:
                 value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
                 state.setdefault(int(number), {})[key] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+
+
+def _epoch(table: Mapping[str, Any]) -> Epoch:
+    """An Epoch from its table; `val_score` was called `val_top1` until drbench 0.1."""
+    names = {"val_top1": "val_score"}
+    return Epoch(**{names.get(name, name): value for name, value in table.items()})
 
 
 def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

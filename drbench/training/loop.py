@@ -31,10 +31,11 @@ from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
 from drbench.data.splits import Splits
 from drbench.errors import FailedError, InputError
+from drbench.outcomes import encode
+from drbench.outcomes.ranks import top
 from drbench.precision import full_float32
-from drbench.records import Epoch, Event, Measurement, TrainSettings
+from drbench.records import Epoch, Event, Measurement, Outcomes, TrainSettings
 from drbench.tasks import TASKS, Classify
-from drbench.tasks.classify import top
 from drbench.training.checkpoint import Checkpoint, Progress
 from drbench.training.presets import check_settings
 
@@ -51,12 +52,12 @@ _PLACE = ("device", "threads", "loader_workers")
 class TrainResult:
     """Of a finished training: its curve, figures on the test set (of the last epoch), and the rank of every true class.
 
-    `ranks`: a byte per test image, in data set order (see `drbench.tasks.classify`).
+    `outcomes`: what the task kept of each test image (`drbench.outcomes`).
     """
 
     epochs: tuple[Epoch, ...]
     measurements: tuple[Measurement, ...]
-    ranks: bytes
+    outcomes: Outcomes
 
 
 def fit(
@@ -142,18 +143,18 @@ def fit(
             progress.losses = accelerator.reduce(progress.losses, "mean")
             train_loss = _mean_loss(progress)
             seconds = time.perf_counter() - started
-            val_loss = val_top1 = None
+            val_loss = val_score = None
             if splits.val is not None:
                 judged = model if ema is None else ema.module
                 val_loss, ranks = _judge(
                     judged, splits.val, _part(splits, "validation"), task, prepare, accelerator, settings
                 )
-                val_top1 = top(ranks, 1)
+                val_score = top(_outcomes(ranks), 1)
             finished = Epoch(
                 number=epoch + 1,
                 train_loss=train_loss,
                 val_loss=val_loss,
-                val_top1=val_top1,
+                val_score=val_score,
                 learning_rate=optimizer.param_groups[0]["lr"],
                 images_per_second=steps * batch_size / seconds,
                 seconds=seconds,
@@ -167,17 +168,17 @@ def fit(
             model.load_state_dict(ema.module.state_dict())
         _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
         curve = tuple(progress.curve)
-        measured = task.measurements(ranks, split="test", epoch=settings.epochs)
+        measured = task.measurements(_outcomes(ranks), split="test", epoch=settings.epochs)
         context = {"device": accelerator.device.type, "precision": settings.precision, "batch_size": batch_size}
         return TrainResult(
             epochs=curve,
             measurements=(*measured, *_of_curve(curve, {**context, "threads": torch.get_num_threads()}, splits)),
-            ranks=ranks.numpy().tobytes(),
+            outcomes=_outcomes(ranks),
         )
 
 
-def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple[tuple[Measurement, ...], bytes]:
-    """top1 and top5 of `model` on the test images as it is, and the ranks as in TrainResult.
+def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple[tuple[Measurement, ...], Outcomes]:
+    """top1 and top5 of `model` on the test images as it is, and the outcomes as in TrainResult.
 
     For saved weights open the data set with the preprocessing of their header: `open_data(..., preprocessing=...)`.
     """
@@ -188,7 +189,8 @@ def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple
         task = TASKS["classify"](len(splits.classes))
         prepare = Prepare(splits.preprocessing, accelerator.device)
         _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
-    return task.measurements(ranks, split="test"), ranks.numpy().tobytes()
+    found = _outcomes(ranks)
+    return task.measurements(found, split="test"), found
 
 
 def make_accelerator(settings: TrainSettings) -> Accelerator:
@@ -312,13 +314,17 @@ def _mean_loss(progress: Progress) -> float:
 
 
 def _of_curve(curve: tuple[Epoch, ...], context: dict[str, Any], splits: Splits) -> Iterator[Measurement]:
-    if splits.val is not None and curve[-1].val_top1 is not None:
+    if splits.val is not None and curve[-1].val_score is not None:
         about = {"split": "val", "samples": len(splits.val_indices), "epoch": curve[-1].number}
-        yield Measurement("val_top1", curve[-1].val_top1, "fraction", "higher", context=about)
+        yield Measurement("val_top1", curve[-1].val_score, "fraction", "higher", context=about)
     speeds, seconds = tuple(e.images_per_second for e in curve), tuple(e.seconds for e in curve)
     overall = sum(e.images_per_second * e.seconds for e in curve) / sum(seconds)
     yield Measurement("train_images_per_second", overall, "images/s", "higher", samples=speeds, context=context)
     yield Measurement("train_seconds", sum(seconds), "s", "lower", samples=seconds, context=context)
+
+
+def _outcomes(ranks: Tensor) -> Outcomes:
+    return encode("image", "rank-u8", ranks.numpy())
 
 
 def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: int) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
         (["import", "empty"], 2, "is no JSON, and no database of drbench"),
         (["import", "theirs.db"], 2, "has not the tables of drbench"),
         (["import", "none.db"], 3, "none.db holds no runs"),
-        (["import", "newer.db"], 2, "newer than this drbench (schema 9999, known: 0002); upgrade drbench"),
+        (["import", "newer.db"], 2, "newer than this drbench (schema 9999, known: 0003); upgrade drbench"),
         (["import", "old.db", "--db", "newer.db"], 2, "newer than this drbench"),
         (["report", "--db", "newer.db"], 2, "newer than this drbench"),
         (["db", "upgrade", "--db", "newer.db"], 2, "newer than this drbench"),

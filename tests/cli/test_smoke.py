@@ -87,8 +87,8 @@ def test_latency_ratios_are_of_the_same_rounds(records: dict[tuple[str, str], Re
 def test_every_test_image_has_its_rank(records: dict[tuple[str, str], Record]) -> None:
     for label in LABELS:
         record = records["train", label]
-        assert len(record.ranks) == 256
-        assert figure(record, "top1") == pytest.approx(record.ranks.count(0) / 256)
+        assert record.outcomes.count == 256
+        assert figure(record, "top1") == pytest.approx(record.outcomes.data.count(0) / 256)
         assert [epoch.number for epoch in record.epochs] == [1]
         assert record.settings["synthetic"] is True
 
@@ -113,7 +113,7 @@ def test_eval_only_evaluates_the_network_in_the_file(records: dict[tuple[str, st
     assert record.variant == trained.variant
     assert record.epochs == ()
     assert record.settings["data_digest"] != trained.settings["data_digest"]  # the whole of shapes, not smoke's few
-    assert len(record.ranks) == 500
+    assert record.outcomes.count == 500
 
 
 def test_report_has_all_rows_and_is_the_same_twice(smoke: Smoke, drbench) -> None:

@@ -90,7 +90,7 @@ ONLY_WHOLE: dict[str, tuple[hostile_db.Change, str]] = {
     "a layer of text": (put("layer", "params", "many", "1"), "params: got 'many'; expected a whole number"),
     "an output shape of text": (put("layer", "output_shape", '["x"]', "1"), "output_shape[0]: got 'x'"),
     "an epoch's loss of text": (put("epoch", "train_loss", "low", "1"), "train_loss: got 'low'; expected a number"),
-    "ranks of other images": (put("prediction", "image_count", 1, "1"), "expected 1 bytes, one an image"),
+    "outcomes of other images": (put("outcome", "count", 1, "1"), "expected 1, for 1 values of rank-u8"),
 }
 """What a report does not read."""
 

@@ -14,8 +14,8 @@ import pytest
 from drbench_db import Store
 
 METADATA = Path(__file__).parents[2] / "docs" / "datasette.json"
-HIDDEN = {"sample", "prediction", "drbench_revision"}
-ROWS = {"leaderboard": 5, "results": 140, "runs": 2, "record": 22, "machine": 2, "sample": 70, "prediction": 4}
+HIDDEN = {"sample", "outcome", "drbench_revision"}
+ROWS = {"leaderboard": 5, "results": 140, "runs": 2, "record": 22, "machine": 2, "sample": 70, "outcome": 4}
 
 
 class Browser:

@@ -12,7 +12,7 @@ import pytest
 from drbench_db import Store
 
 from drbench.errors import DrbenchError, InputError
-from drbench.records import Code, Machine, Measurement, Record, Run, Variant
+from drbench.records import Code, Machine, Measurement, Outcomes, Record, Run, Variant
 
 MACHINE = Machine("box", "Linux", "a CPU", 2, 4, 8 << 30)
 RUN = Run("20260101-1200-demo-ab12", "demo", 'name = "demo"', "drbench run", "2026-01-01T12:00:00Z", MACHINE, Code("1"))
@@ -24,7 +24,7 @@ def record(number: int, status: str = "done") -> Record:
         *(f"key{number}", replace(VARIANT, width=number / 2), f"hash{number}", f"m={number}", "latency", status),
         *("2026-01-01T12:00:00Z", "2026-01-01T12:00:01Z"),
         measurements=(Measurement("latency", 0.1 * number, "s", samples=(0.1, float("nan"), number)),),
-        ranks=bytes([number]),
+        outcomes=Outcomes("image", "rank-u8", 1, bytes([number])),
         files={"weights": "w"},
     )
 
@@ -120,7 +120,7 @@ def test_of_two_that_have_the_same_the_one_that_ended_says_how(make: Callable[..
     [
         ("UPDATE measurement SET value = 7", "latency of m=1 differs"),
         ("UPDATE sample SET float64 = zeroblob(24)", "latency of m=1 differs"),
-        ("UPDATE prediction SET true_class_rank = x'05'", "latency of m=1 differs"),
+        ("UPDATE outcome SET data = x'05'", "latency of m=1 differs"),
         ("UPDATE record SET status = 'failed'", "latency of m=1 differs"),
         ("DELETE FROM file", "latency of m=1 differs"),
         ("UPDATE run SET command = 'another'", "another one than the run of this id .*: command differ"),

@@ -28,6 +28,12 @@ TABLES = (
     *("measurement", "sample", "layer", "epoch", "prediction", "file"),
 )
 """Those of schemas 0001 and 0002, in an order in which rows can go in."""
+MOVED = {"prediction": "outcome"}
+RENAMED = {
+    ("epoch", "val_top1"): "val_score",
+    ("prediction", "image_count"): "count",
+    ("prediction", "true_class_rank"): "data",
+}
 TRUTHS = ("dirty", "synthetic")
 Command = Callable[..., tuple[int, str, str]]
 
@@ -163,10 +169,16 @@ def _columns(url: str, table: str) -> str:
     return ", ".join(sorted(name for (name,) in found))
 
 
-def _rows(url: str, columns: Mapping[str, str]) -> dict[str, list[str]]:
-    return {
-        table: sorted(map(repr, execute(url, f'SELECT {names} FROM "{table}"'))) for table, names in columns.items()
-    }
+def _rows(url: str, columns: Mapping[str, str], *, upgraded: bool = False) -> dict[str, list[str]]:
+    """The rows of each table in those columns, under the names that they have had since schema 0003 if `upgraded`."""
+    found = {}
+    for table, names in columns.items():
+        if upgraded:
+            names = ", ".join(RENAMED.get((table, name), name) for name in names.split(", "))
+        found[table] = sorted(
+            map(repr, execute(url, f'SELECT {names} FROM "{(upgraded and MOVED.get(table)) or table}"'))
+        )
+    return found
 
 
 def test_an_earlier_schema_is_brought_up_only_when_asked_for(url: str, drbench: Command, earlier: Path) -> None:
@@ -180,7 +192,7 @@ def test_an_earlier_schema_is_brought_up_only_when_asked_for(url: str, drbench: 
         assert "`drbench db upgrade --db postgresql://" in err
     assert drbench("db", "upgrade", "--db", url)[0] == 0
     assert execute(url, f"SELECT version_num FROM {VERSION_TABLE}") == [(REVISIONS[-1],)]
-    assert _rows(url, columns) == before
+    assert _rows(url, columns, upgraded=True) == before
     with Store.open(earlier) as file, Store.open(url) as there:
         assert there.runs() == file.runs()
         assert there.records() == file.records()

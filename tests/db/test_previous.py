@@ -15,10 +15,18 @@ from drbench_db import Store, location, migrate
 from drbench_db.schema import REVISIONS, VERSION_TABLE
 
 from drbench.errors import FailedError
-from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Run, Variant
+from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Outcomes, Record, Run, Variant
 from drbench.report import render
 
 TABLES = ("machine", "code", "suite", "run", "variant", "measurement", "sample", "layer", "epoch", "prediction", "file")
+
+MOVED = {"prediction": "outcome"}
+RENAMED = {
+    ("epoch", "val_top1"): "val_score AS val_top1",
+    ("prediction", "image_count"): "count AS image_count",
+    ("prediction", "true_class_rank"): "data AS true_class_rank",
+}
+"""What schema 0003 calls otherwise."""
 
 
 def select(path: Path, statement: str, *values: object) -> list[dict[str, Any]]:
@@ -111,7 +119,13 @@ def _record(path: Path, row: dict[str, Any]) -> Record:
             )
             for e in hanging("epoch", "number")
         ),
-        ranks=b"".join(p["true_class_rank"] for p in hanging("prediction", "record_id")),
+        outcomes=next(
+            (
+                Outcomes("image", "rank-u8", p["image_count"], p["true_class_rank"])
+                for p in hanging("prediction", "record_id")
+            ),
+            None,
+        ),
         notes=tuple(json.loads(row["notes"])),
         files={f["name"]: f["path"] for f in hanging("file", "name")},
     )
@@ -122,7 +136,7 @@ def test_the_fixture_holds_what_matters(earlier: Path) -> None:
     assert [run.suite for run in runs] == ["ops", "previous"]
     assert {record.stage for record in records} >= {"cost", "latency", "train", "ops"}
     assert {record.status for record in records} == {"done", "failed"}
-    assert any(record.epochs and record.ranks for record in records)
+    assert any(record.epochs and record.outcomes for record in records)
     assert any(m.samples for record in records for m in record.measurements)
 
 
@@ -138,8 +152,8 @@ def test_a_writer_upgrades_it_after_a_backup_and_loses_nothing(earlier: Path) ->
         assert list(store.records()) == records
         backup = store.backup
     for table, old in rows.items():  # a later schema may have further columns
-        columns = ", ".join(old[0])
-        assert select(earlier, f"SELECT {columns} FROM {table}") == old, table
+        columns = ", ".join(RENAMED.get((table, name), name) for name in old[0])
+        assert select(earlier, f"SELECT {columns} FROM {MOVED.get(table, table)}") == old, table
     assert len({row["uid"] for row in select(earlier, "SELECT uid FROM record")}) == len(records)
     assert backup is None or by_hand(backup) == (runs, records)
     assert select(earlier, f"SELECT * FROM {VERSION_TABLE}") == [{"version_num": REVISIONS[-1]}]

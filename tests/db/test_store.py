@@ -17,7 +17,7 @@ import pytest
 from drbench_db import Store
 
 from drbench.errors import DrbenchError, FailedError, InputError, NothingError
-from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Record, Run, Variant
+from drbench.records import Code, Epoch, LayerCost, Machine, Measurement, Outcomes, Record, Run, Variant
 
 MACHINE = Machine("box", "Linux", "a CPU", 2, 4, 8 << 30, gpu="a GPU", torch="2.11")
 RUN = Run(
@@ -44,7 +44,7 @@ RECORD = Record(
         LayerCost("fc", "Linear", (2,), 1, 1, 1),
     ),
     epochs=(Epoch(1, 2.5, None, 0.25, 0.1, 100.0, 3.0), Epoch(2, 1.5, 1.25, 0.5, 0.05, 100.0, 3.0)),
-    ranks=bytes([0, 1, 255]),
+    outcomes=Outcomes("image", "rank-u8", 3, bytes([0, 1, 255])),
     notes=("a note",),
     files={"weights": "w.safetensors"},
 )
@@ -64,7 +64,9 @@ def store(path: Path) -> Iterator[Store]:
 
 def test_a_record_comes_back_as_it_went_in(store: Store) -> None:
     store.add(RUN.id, RECORD)
-    bare = replace(RECORD, status="failed", error="why", seed=None, measurements=(), layers=(), epochs=(), ranks=b"")
+    bare = replace(
+        RECORD, status="failed", error="why", seed=None, measurements=(), layers=(), epochs=(), outcomes=None
+    )
     store.add(RUN.id, replace(bare, notes=(), files={}, settings={}))
     first, second = store.records(RUN.id)
     assert first == RECORD
@@ -208,7 +210,7 @@ def test_machines_code_and_variants_are_kept_once_and_go_with_the_last_run(path:
     def counted() -> dict[str, int]:
         tables = ("machine", "code", "suite", "run", "variant", "record", "measurement", "sample", "layer", "epoch")
         with closing(sqlite3.connect(path)) as reader:
-            more = (*tables, "prediction", "file")
+            more = (*tables, "outcome", "file")
             return {table: reader.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in more}
 
     before = counted()
@@ -216,7 +218,7 @@ def test_machines_code_and_variants_are_kept_once_and_go_with_the_last_run(path:
     assert store.remove_run("other") == "other"
     after = counted()
     assert (after["machine"], after["code"], after["variant"], after["record"]) == (1, 1, 1, 1)
-    assert all(after[name] == before[name] // 2 for name in ("measurement", "sample", "layer", "epoch", "prediction"))
+    assert all(after[name] == before[name] // 2 for name in ("measurement", "sample", "layer", "epoch", "outcome"))
     store.remove_run(RUN.id)
     assert set(counted().values()) == {0}
 
@@ -233,7 +235,7 @@ def test_a_full_disk_is_one_line_and_what_was_recorded_is_kept(path: Path, store
     with store._engine.connect() as connection:  # the one connection that is pooled
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    large = replace(RECORD, key="large", ranks=bytes(1 << 20))
+    large = replace(RECORD, key="large", outcomes=Outcomes("image", "rank-u8", 1 << 20, bytes(1 << 20)))
     with pytest.raises(FailedError, match=r"disk is full\. What was recorded is kept") as error:
         store.add(RUN.id, large)
     assert "\n" not in str(error.value)

@@ -6,6 +6,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from drbench.errors import InputError
+from drbench.outcomes import encode
+from drbench.records import Outcomes
 from drbench.tasks import TASKS, Classify
 
 NAN = float("nan")
@@ -15,6 +17,10 @@ def slow_rank(row: list[float], label: int) -> int:
     if any(math.isnan(value) for value in row):
         return 255
     return min(sum(value >= row[label] for i, value in enumerate(row) if i != label), 255)
+
+
+def kept(ranks: Tensor) -> Outcomes:
+    return encode("image", "rank-u8", ranks.numpy())
 
 
 @pytest.mark.parametrize(("classes", "rounded"), [(3, False), (10, True), (300, False), (1000, True)])
@@ -34,7 +40,7 @@ def test_top1_and_top5_agree_with_torchmetrics() -> None:
     logits, labels = torch.randn(500, 20), torch.randint(20, (500,))
     logits[torch.arange(500), labels] += 1.5
     task = Classify(20)
-    top1, top5 = task.measurements(task.ranks(logits, labels), epoch=3)
+    top1, top5 = task.measurements(kept(task.ranks(logits, labels)), epoch=3)
     for measurement, k in ((top1, 1), (top5, 5)):
         peer = multiclass_accuracy(logits, labels, 20, average="micro", top_k=k)
         assert measurement.value == pytest.approx(float(peer))
@@ -45,7 +51,7 @@ def test_top1_and_top5_agree_with_torchmetrics() -> None:
 
 def test_few_classes_have_a_top5_of_one() -> None:
     task = Classify(3)
-    _, top5 = task.measurements(task.ranks(torch.randn(50, 3), torch.randint(3, (50,))))
+    _, top5 = task.measurements(kept(task.ranks(torch.randn(50, 3), torch.randint(3, (50,)))))
     assert top5.value == 1.0
 
 

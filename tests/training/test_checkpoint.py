@@ -96,8 +96,8 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(recipe: str, splits: Split
     assert forwards == 18 - 10
     straight = fit(whole, splits, settings, seed=4, workdir=tmp_path / "whole")
     assert_equal(state(resumed), state(whole))
-    assert second.ranks == straight.ranks
-    curves = [[(e.number, e.train_loss, e.val_loss, e.val_top1) for e in run.epochs] for run in (second, straight)]
+    assert second.outcomes == straight.outcomes
+    curves = [[(e.number, e.train_loss, e.val_loss, e.val_score) for e in run.epochs] for run in (second, straight)]
     assert curves[0] == curves[1]
 
 

@@ -123,7 +123,7 @@ def test_figures_are_those_of_the_weights_left_behind(splits: Splits, tmp_path: 
     order = logits.argsort(1, descending=True)
     assert found["top1"].value == pytest.approx(float((order[:, 0] == labels).double().mean()))
     assert found["top5"].value == pytest.approx(float((order[:, :5] == labels[:, None]).any(1).double().mean()))
-    assert list(result.ranks) == (order == labels[:, None]).int().argmax(1).tolist()
+    assert list(result.outcomes.data) == (order == labels[:, None]).int().argmax(1).tolist()
     assert found["top1"].context == {"split": "test", "samples": 40, "epoch": 2}
 
     images, labels = splits.val.images, splits.val.labels  # type: ignore[union-attr]
@@ -133,8 +133,8 @@ def test_figures_are_those_of_the_weights_left_behind(splits: Splits, tmp_path: 
     assert found["train_seconds"].value == pytest.approx(sum(e.seconds for e in result.epochs))
     assert [e.number for e in result.epochs] == [1, 2]
 
-    measured, ranks = evaluate(model, splits, SETTINGS)
-    assert ranks == result.ranks
+    measured, outcomes = evaluate(model, splits, SETTINGS)
+    assert outcomes == result.outcomes
     assert [m.value for m in measured] == [found["top1"].value, found["top5"].value]
     assert not model.training
 
@@ -192,7 +192,7 @@ def test_the_moving_average_is_what_is_left(splits: Splits, tmp_path: Path) -> N
     model = net()
     result = fit(model, splits, settings, seed=0, workdir=tmp_path / "ema")
     torch.testing.assert_close(model.state_dict()[weight].double(), expected, rtol=0, atol=1e-6)
-    assert evaluate(model, splits, settings)[1] == result.ranks
+    assert evaluate(model, splits, settings)[1] == result.outcomes
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
