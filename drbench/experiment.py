@@ -18,6 +18,7 @@ from drbench.data import Splits, open_data
 from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
 from drbench.errors import InputError, unknown
+from drbench.figures import DEFAULT
 from drbench.job import Job
 from drbench.latency import timer
 from drbench.latency.block import Network
@@ -39,6 +40,7 @@ from drbench.records import (
     Record,
     Variant,
 )
+from drbench.tasks import networks, task_named
 from drbench.training.loop import evaluate, fit
 
 OnEvent = Callable[[Event], None]
@@ -92,6 +94,7 @@ def check(experiments: Sequence[Experiment], *, say: OnEvent = quiet) -> None:
     """InputError for any name that does not exist, and data that cannot be trained on, before any work is done."""
     for variant in {identity.variant_hash(v): v for experiment in experiments for v in experiment.variants}.values():
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
+        task_named(variant.task)
         if variant.operator != PLAIN:
             resolve_name("operator", variant.operator, OPERATORS)
             (first, *others) = variant.where
@@ -119,7 +122,7 @@ def _check_fit(splits: Splits, variant: Variant, experiment: Experiment) -> None
             f"data set {splits.name!r} has images of shape {splits.input_shape}, the network is for "
             f"{variant.input_shape}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
         )
-    if len(splits.classes) != variant.num_classes:
+    if task_named(variant.task).outputs(len(splits.classes)) != variant.num_classes:
         hint = "as the weights have" if experiment.eval_weights else "(suite, --num-classes). Leave it out"
         raise InputError(
             f"data set {splits.name!r} has {len(splits.classes)} classes, got num_classes {variant.num_classes} {hint}"
@@ -178,7 +181,10 @@ def of_weights(experiment: Experiment, weights: str, trust: Collection[str] = ()
     wanted = experiment.variants[0].architecture
     if variant.architecture != wanted:
         raise InputError(f"--weights {weights!r} holds {variant.architecture!r}, not {wanted!r}")
-    allow(variant, {wanted, *trust}, weights, "--trust NAME")
+    task = experiment.variants[0].task
+    if variant.task != task:
+        raise InputError(f"--weights {weights!r}: got task {variant.task!r}; expected {task!r}. See --task")
+    allow(variant, {wanted, task, *trust}, weights, "--trust NAME")
     extra = header.get("extra", {})
     label = extra.get("label") or identity.label(variant)
     seed = extra.get("seed", experiment.seed)  # of its training: results of two files are those of two seeds
@@ -190,7 +196,7 @@ def resolve(variant: Variant, target: Variant, *, say: OnEvent = quiet) -> Varia
     """The matched plain variant with the width at which it costs what `target` costs, within 1%."""
     assert variant.match is not None
     kernels.refresh()
-    wanted = _figure(cost.count(models.build(target, seed=0), target.input_shape), variant.match)
+    wanted = _figure(cost.count(networks.build(target, seed=0), target.input_shape), variant.match)
 
     def measure(model: nn.Module) -> int:
         return _figure(cost.count(model, variant.input_shape), variant.match)
@@ -207,7 +213,7 @@ def _figure(found: cost.Cost, by: str | None) -> int:
 
 def _cost(job: Job) -> Record:
     variant = job.variant
-    model = models.build(variant, seed=0)
+    model = networks.build(variant, seed=0)
     found = cost.count(model, variant.input_shape)
     measurements = [
         Measurement("executed", found.executed, "multiply-adds", "lower"),
@@ -235,7 +241,7 @@ def _cost(job: Job) -> Record:
 
 def _other_output(variant: Variant) -> list[str]:
     """Why a user's network cannot be trained for this many classes, if so; what it costs may be of interest still."""
-    if not is_import(variant.architecture):
+    if not is_import(variant.architecture) or variant.task != DEFAULT:
         return []
     try:
         models.check_output(models.build(variant, seed=0), variant)
@@ -279,11 +285,18 @@ def _train(job: Job, workdir: Path, resume: bool, say: OnEvent) -> Record:
     about = _about(splits)
     workdir.mkdir(parents=True, exist_ok=True)
     with memory.peak(_device_of(experiment)) as held:
-        model = models.build(job.variant, seed=experiment.seed)
-        if is_import(job.variant.architecture):
+        model = networks.build(job.variant, seed=experiment.seed)
+        if is_import(job.variant.architecture) and job.variant.task == DEFAULT:
             models.check_output(model, job.variant)
         result = fit(
-            model, splits, experiment.train, seed=experiment.seed, workdir=workdir, resume=resume, on_event=say
+            model,
+            splits,
+            experiment.train,
+            task=task_named(job.variant.task),
+            seed=experiment.seed,
+            workdir=workdir,
+            resume=resume,
+            on_event=say,
         )
     weights = workdir / "weights.safetensors"
     extra = {"label": job.label, "seed": experiment.seed, "train": asdict(experiment.train), **about}
@@ -332,9 +345,9 @@ def _evaluate(job: Job) -> Record:
     assert experiment.eval_weights is not None
     assert experiment.train is not None
     # `prepare` asked for trust; the file may have been changed since, so only what it named then
-    named = (job.variant.architecture, job.variant.operator)
+    named = (job.variant.architecture, job.variant.operator, job.variant.task)
     model = models.load_model(experiment.eval_weights, trust=named)
-    measurements, outcomes = evaluate(model, splits, experiment.train)
+    measurements, outcomes = evaluate(model, splits, experiment.train, task_named(job.variant.task))
     about = {
         **_about(splits),
         **_kernels(model, _device_of(experiment), AUTOCAST.get(experiment.train.precision, "float32")),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from drbench.errors import InputError, unknown
+from drbench.names import HINT, is_import, load
 
 TASK, FIGURES = "task", "figures"
 """Keys of a record's settings: the name of its task, the declaration of its figures (see `as_table`)."""
@@ -192,6 +193,18 @@ BUILT_IN: Mapping[str, TaskFigures] = {declared.task: declared for declared in (
 
 DEFAULT = CLASSIFY.task
 """The task of suites and records that name none."""
+
+
+def declared(task: str) -> TaskFigures:
+    """The figures of a task by name; only "package.module:callable" is imported. InputError for an unknown task."""
+    if task in BUILT_IN:
+        return BUILT_IN[task]
+    if not is_import(task):
+        raise unknown("task", task, BUILT_IN, HINT)
+    found = getattr(load("task", task), "figures", None)
+    if not isinstance(found, TaskFigures):
+        raise InputError(f"task {task!r}: figures: got {found!r:.80}; expected a drbench.figures.TaskFigures")
+    return replace(found, task=task)
 
 
 def as_table(declared: TaskFigures) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from drbench.figures import DEFAULT, TASK
 from drbench.records import PLAIN, Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 
 HASH_DIGITS = 16
@@ -96,6 +97,8 @@ def settings(experiment: Experiment) -> dict[str, Any]:
         found["latency"] = table(experiment.latency)
     if experiment.eval_weights is not None:
         found["eval_weights"] = experiment.eval_weights
+    if experiment.variants and experiment.variants[0].task != DEFAULT:
+        found[TASK] = experiment.variants[0].task
     return found
 
 

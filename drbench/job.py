@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drbench import identity
+from drbench.figures import FIGURES
 from drbench.records import Experiment, Record, Variant
 from drbench.text import printable
 
@@ -33,7 +34,8 @@ class Job:
 
     def record(self, status: str = "done", **found: Any) -> Record:
         """The Record with what was `found`."""
-        settings = {**identity.settings(self.experiment), **found.pop("settings", {})}
+        of_task = {} if self.experiment.figures is None else {FIGURES: self.experiment.figures}
+        settings = {**identity.settings(self.experiment), **of_task, **found.pop("settings", {})}
         return Record(
             key=self.key,
             variant=self.variant,

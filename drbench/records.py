@@ -36,7 +36,8 @@ class Variant:
     `architecture`, `operator` are registry names or "package.module:callable". `where` is a recipe name, or glob
     patterns over module names. `match` marks a plain network widened to the cost of another variant:
     `matched_to` is that variant's hash, `width` the multiplier that was found (None: as the architecture's name says).
-    `sources` maps every "package.module:callable" named here to the SHA-256 of its source file.
+    `sources` maps every "package.module:callable" named here to the SHA-256 of its source file. `task` is what the
+    network is for: a name in `drbench.tasks.TASKS`, or "package.module:callable".
     """
 
     architecture: str
@@ -53,6 +54,7 @@ class Variant:
     matched_to: str | None = None
     width: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    task: str = "classify"
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Experiment:
     """One unit of work: a stage of one variant (cost, train), or of one architecture's variants in turn (latency).
 
     A latency experiment pairs each ratio to the plain network of the same architecture, width and arguments.
-    `eval_weights`: evaluate this file instead of training. `labels`: what reports call each of `variants`.
+    `eval_weights`: evaluate this file instead of training. `labels`: what reports call each of `variants`. `figures`:
+    the declaration of the task's figures (`drbench.figures.as_table`), of a task that drbench does not have.
     """
 
     stage: str
@@ -127,6 +130,7 @@ class Experiment:
     latency: LatencySettings | None = None
     eval_weights: str | None = None
     labels: tuple[str, ...] = ()
+    figures: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

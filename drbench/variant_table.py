@@ -65,6 +65,7 @@ class _VariantTable(BaseModel):
     matched_to: Digest | None = None
     width: Width | None = None
     sources: dict[Name, Digest] = {}
+    task: Name = "classify"
 
 
 def variant_of(table: object, source: str) -> Variant:

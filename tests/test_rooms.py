@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.trial": {"torch"},
     "drbench.data": {"torch", "torchvision", "numpy", "PIL"},
     "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels", "drbench.precision", "drbench.trial"},
-    "drbench.tasks": {"torch", "torchmetrics", "drbench.data", "drbench.outcomes"},
+    "drbench.tasks": {"torch", "drbench.data", "drbench.models", "drbench.outcomes"},
     "drbench.precision": {"torch"},
     "drbench.training": {
         "torch",
@@ -77,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.outcomes",
     },
     "drbench.training.presets": set(),
-    "drbench.latency": {"torch", "drbench.measure", "drbench.models", "drbench.operators", "drbench.precision"},
+    "drbench.latency": {"torch", "drbench.measure", "drbench.operators", "drbench.precision", "drbench.tasks"},
     "drbench.latency.turns": set(),
     "drbench.latency.busy": {"psutil"},
     "drbench.latency.schedule": {

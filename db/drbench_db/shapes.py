@@ -147,6 +147,7 @@ _DEFINITION: Mapping[str, Shape] = {
     "matched_to": maybe(TEXT),
     "width": maybe(ABOVE_ZERO),
     "sources": mapped(TEXT),
+    "task": TEXT,
 }
 DEFINITION = table(_DEFINITION, "architecture", "operator", "where", "input_shape", "num_classes")
 _CONTEXT: Mapping[str, Shape] = {

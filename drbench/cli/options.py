@@ -63,6 +63,7 @@ OVERRIDES: Mapping[str, Option] = {
     "input": Option(str, "Input shape, for example 3,224,224.", NETWORKS, "C,H,W"),
     "num_classes": Option(int, "Number of classes.", NETWORKS),
     "stem_stride": Option(int, "Total stride of the stem (default: 1 under 64 px).", NETWORKS),
+    "task": Option(str, "Task: a name, or package.module:callable.", None),
     "stages": Option(_MANY, "Stages to run: cost, memory, latency, train.", None),
     "data": Option(str, "Data set: a name, or package.module:callable.", DATA),
     "data_root": Option(str, "Directory of the data set.", DATA, "DIR"),

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from drbench.cli.output import say
-from drbench.figures import CLASSIFY, of_settings
+from drbench.figures import CLASSIFY, FIGURES, of_settings
 from drbench.identity import settings
 from drbench.records import Epoch, Event, Experiment, Record
 from drbench.streams import for_bars
@@ -85,7 +85,7 @@ class Progress:
         self.stage, self.number = event.text, event.done
         if isinstance(event.payload, Experiment):
             one = event.payload
-            self.headline = of_settings(settings(one)).main
+            self.headline = of_settings({**settings(one), FIGURES: one.figures}).main
             name = f"{one.variants[0].architecture} {', '.join(one.labels)}"
             self.place = name if one.seed is None else f"{name} seed {one.seed}"
             if self.bars is None and event.text == "train":

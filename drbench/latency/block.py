@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from drbench import models
 from drbench.latency import busy, timer
 from drbench.latency.turns import COPY, PLAIN, VARIANT
 from drbench.measure import kernels
 from drbench.operators import DRConv2d
 from drbench.records import Event, LatencySettings, Variant
+from drbench.tasks import networks
 
 
 class Network:
@@ -27,7 +27,7 @@ class Network:
         self.variant, self.settings = variant, settings
         self.device, self.dtype = timer.device_of(settings), getattr(torch, settings.dtype)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        model = models.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
+        model = networks.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
         self.model = model.to(memory_format=self.layout)
         self.regions = any(isinstance(module, DRConv2d) for module in self.model.modules())
 

@@ -170,7 +170,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
 
 def allow(variant: Variant, allowed: Collection[str], path: str | Path, how: str) -> None:
     """InputError where a model file's network names code that `allowed` does not; see `drbench.trust`."""
-    trust.require((variant.architecture, variant.operator), allowed, f"model file {str(path)!r}", how)
+    trust.require((variant.architecture, variant.operator, variant.task), allowed, f"model file {str(path)!r}", how)
 
 
 def variant_of(header: Mapping[str, Any], path: str | Path) -> Variant:

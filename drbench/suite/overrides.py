@@ -22,6 +22,7 @@ REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
 """The registry's operators that have regions; a user's own may have them too."""
 
 _TOP = {
+    "task": "task",
     "stages": "stages",
     "preset": "preset",
     "seeds": "seeds",

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from drbench import bounds
 from drbench.errors import InputError
+from drbench.figures import BUILT_IN, as_table, declared
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, load, source_hashes
 from drbench.records import PLAIN, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
@@ -27,7 +28,7 @@ DEFAULT_REGIONS = 8
 def named(suite: Suite) -> tuple[str, ...]:
     """All names in the suite that may be code: package.module:callable, or a registry's."""
     names = [table.name for table in suite.architectures] + [table.operator for table in suite.operators]
-    return (*names, suite.data.name, *(suite.trust or ()))
+    return (*names, suite.task, suite.data.name, *(suite.trust or ()))
 
 
 def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
@@ -36,6 +37,7 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
     A network that `match` widens still has width None: finding the width needs torch (see experiment.resolve).
     """
     _count(suite)
+    declared(suite.task)  # InputError for a task that is unknown or none
     shape, classes = _input(suite)
     found: dict[str, tuple[tuple[Variant, str], ...]] = {}
     for operator in suite.operators:
@@ -53,7 +55,8 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
             input_shape=shape,
             num_classes=classes,
             stem_stride=suite.stem_stride or (1 if small else None),
-            sources=source_hashes([table.name]),
+            sources=source_hashes([table.name, suite.task]),
+            task=suite.task,
         )
         rows: dict[str, tuple[Variant, str | None]] = {variant_hash(plain): (plain, None)} if suite.plain else {}
         for operator in suite.operators:
@@ -119,6 +122,9 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
                     "train", (variant,), seed, data, train, labels=(label,), eval_weights=suite.eval_weights
                 )
                 work.append(one)
+    if suite.task not in BUILT_IN:
+        figures = as_table(declared(suite.task))
+        work = [replace(one, figures=figures) for one in work]
     return tuple(work)
 
 
@@ -176,7 +182,7 @@ def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, 
             where=table.where,
             where_args=table.where_args,
             init=table.init,
-            sources=source_hashes([plain.architecture, table.operator]),
+            sources=source_hashes([plain.architecture, plain.task, table.operator]),
         )
         many = table.label and len(counts) > 1
         yield variant, f"{table.label} m={count}" if many else table.label
@@ -201,4 +207,7 @@ def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
     from drbench.data.info import info
 
     known = info(DataSettings(**dict(suite.data)))
-    return suite.input_shape or known.input_shape, suite.num_classes or known.num_classes
+    classes = known.num_classes
+    if suite.num_classes is None and suite.task not in BUILT_IN:
+        classes = load("task", suite.task).outputs(classes)  # type: ignore[attr-defined]
+    return suite.input_shape or known.input_shape, suite.num_classes or classes

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from drbench import bounds
+from drbench.figures import DEFAULT
 from drbench.variant_table import Arguments, Classes, InputShape, Name, Side, Width
 
 Stage = Literal["cost", "memory", "latency", "train"]
@@ -150,7 +151,7 @@ class Suite(Table):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=r"^[^/\s\x00-\x1f\x7f]+$")]
     description: Text = ""
-    task: Literal["classify"] = "classify"
+    task: Name = DEFAULT
     stages: Annotated[tuple[Stage, ...], BeforeValidator(_listed), Field(min_length=1)] = (
         "cost",
         "memory",

@@ -1,6 +1,7 @@
 """Where a training stands, in one safetensors file that is either whole or not there.
 
-Tensors: `model.*`, `ema.*` (if kept), `optimizer.<parameter>.*`, `losses` of the running epoch. Metadata: everything
+Tensors: `model.*`, `ema.*` (if kept), `criterion.*` (of tasks whose criterion has tensors), `optimizer.<parameter>.*`,
+`losses` of the running epoch. Metadata: everything
 else, as JSON. No random state: all draws are functions of seed, epoch and step (see `drbench.data.seeds`).
 """
 
@@ -49,6 +50,7 @@ class Checkpoint:
     optimizer: torch.optim.Optimizer
     ema: nn.Module | None = None
     scaler: Any = None
+    criterion: nn.Module | None = None
 
     def save(self, progress: Progress) -> None:
         """Write the file, in place of the former one. Errors as in `write_atomically`."""
@@ -56,6 +58,8 @@ class Checkpoint:
         tensors.update({f"model.{name}": value for name, value in _tensors(self.model)})
         if self.ema is not None:
             tensors.update({f"ema.{name}": value for name, value in _tensors(self.ema)})
+        if self.criterion is not None:
+            tensors.update({f"criterion.{name}": value for name, value in _tensors(self.criterion)})
         for number, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if isinstance(value, Tensor):  # SGD's momentum is None before the first step
@@ -86,6 +90,8 @@ class Checkpoint:
             _fill(self.model, "model.", tensors)
             if self.ema is not None:
                 _fill(self.ema, "ema.", tensors)
+            if self.criterion is not None:
+                _fill(self.criterion, "criterion.", tensors)
             self._fill_optimizer(tensors)
             if self.scaler is not None and state["scaler"] is not None:
                 self.scaler.load_state_dict(state["scaler"])

@@ -7,11 +7,13 @@ killed goes on from its checkpoint to the same weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +33,9 @@ from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
 from drbench.data.splits import Splits
 from drbench.errors import FailedError, InputError
-from drbench.outcomes import encode
-from drbench.outcomes.ranks import top
 from drbench.precision import full_float32
 from drbench.records import Epoch, Event, Measurement, Outcomes, TrainSettings
-from drbench.tasks import TASKS, Classify
+from drbench.tasks import Batch, Classify, Predictions, Task
 from drbench.training.checkpoint import Checkpoint, Progress
 from drbench.training.presets import check_settings
 
@@ -65,6 +65,7 @@ def fit(
     splits: Splits,
     settings: TrainSettings,
     *,
+    task: type[Task] = Classify,
     seed: int,
     workdir: Path,
     resume: bool = True,
@@ -88,17 +89,18 @@ def fit(
         lost_loaders(splits.name),
         _prepared(accelerator, model) as network,
     ):
-        task = TASKS["classify"](len(splits.classes), settings.label_smoothing)
+        judge = task(splits, settings)
+        criterion = judge.criterion().to(accelerator.device)
         prepare = Prepare(splits.preprocessing, accelerator.device)
         ema = make_ema(model, settings)
-        optimizer = accelerator.prepare_optimizer(make_optimizer(model, settings))
+        optimizer = accelerator.prepare_optimizer(make_optimizer(nn.ModuleList([model, criterion]), settings))
 
         images = len(splits.train)  # type: ignore[arg-type]
         batch_size = min(settings.batch_size, images)
         steps = images // batch_size  # what is left over for a last, smaller batch takes its turn in another epoch
         progress = Progress(losses=torch.zeros(steps, device=accelerator.device))
-        identity = _identity(model, splits, settings, seed)
-        checkpoint = Checkpoint(workdir / CHECKPOINT, identity, model, optimizer, ema, accelerator.scaler)
+        name = _identity(model, splits, settings, seed, task)
+        checkpoint = Checkpoint(workdir / CHECKPOINT, name, model, optimizer, ema, accelerator.scaler, criterion)
         if resume and checkpoint.path.exists():
             progress = checkpoint.load(progress)
 
@@ -108,18 +110,20 @@ def fit(
             reported, saved = -math.inf, time.perf_counter()
             plan = _plan(images, batch_size, seed, epoch, accelerator)[progress.step :]
             model.train()
-            for inputs, labels in batches(
+            loaded = batches(
                 splits.train, plan, prepare, splits.augment, settings.loader_workers, part=_part(splits, "train")
-            ):
+            )
+            for (inputs, targets), (indices, _) in zip(loaded, plan, strict=True):
                 step = progress.step
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, epoch * steps + step, steps)
                 torch.manual_seed(derive("layers", seed, epoch, step, accelerator.process_index))
-                loss = task.loss(network(inputs), labels)
+                losses = judge.losses(network, criterion, Batch(inputs, targets, indices.tolist()))
+                loss = _total(losses)
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(loss)
                 if settings.grad_clip is not None:
-                    accelerator.clip_grad_norm_(model.parameters(), settings.grad_clip)
+                    accelerator.clip_grad_norm_([*model.parameters(), *criterion.parameters()], settings.grad_clip)
                 optimizer.step()
                 if ema is not None:
                     ema.update_parameters(model)
@@ -146,10 +150,10 @@ def fit(
             val_loss = val_score = None
             if splits.val is not None:
                 judged = model if ema is None else ema.module
-                val_loss, ranks = _judge(
-                    judged, splits.val, _part(splits, "validation"), task, prepare, accelerator, settings
+                val_loss, outcomes = _judge(
+                    judged, splits.val, _part(splits, "validation"), judge, prepare, accelerator, settings
                 )
-                val_score = top(_outcomes(ranks), 1)
+                val_score = _figures(judge, outcomes)[task.figures.headline]
             finished = Epoch(
                 number=epoch + 1,
                 train_loss=train_loss,
@@ -166,19 +170,21 @@ def fit(
 
         if ema is not None:
             model.load_state_dict(ema.module.state_dict())
-        _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
+        _, outcomes = _judge(model, splits.test, _part(splits, "test"), judge, prepare, accelerator, settings)
         curve = tuple(progress.curve)
-        measured = task.measurements(_outcomes(ranks), split="test", epoch=settings.epochs)
+        measured = _measured(judge, outcomes, epoch=settings.epochs)
         context = {"device": accelerator.device.type, "precision": settings.precision, "batch_size": batch_size}
         return TrainResult(
             epochs=curve,
-            measurements=(*measured, *_of_curve(curve, {**context, "threads": torch.get_num_threads()}, splits)),
-            outcomes=_outcomes(ranks),
+            measurements=(*measured, *_of_curve(curve, {**context, "threads": torch.get_num_threads()}, splits, task)),
+            outcomes=outcomes,
         )
 
 
-def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple[tuple[Measurement, ...], Outcomes]:
-    """top1 and top5 of `model` on the test images as it is, and the outcomes as in TrainResult.
+def evaluate(
+    model: nn.Module, splits: Splits, settings: TrainSettings, task: type[Task] = Classify
+) -> tuple[tuple[Measurement, ...], Outcomes]:
+    """The task's figures of `model` on the test images, as it is, and the outcomes as in TrainResult.
 
     For saved weights open the data set with the preprocessing of their header: `open_data(..., preprocessing=...)`.
     """
@@ -186,11 +192,10 @@ def evaluate(model: nn.Module, splits: Splits, settings: TrainSettings) -> tuple
     accelerator = make_accelerator(settings)
     with _surroundings(settings, accelerator.device), lost_loaders(splits.name):
         model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        task = TASKS["classify"](len(splits.classes))
+        judge = task(splits, settings)
         prepare = Prepare(splits.preprocessing, accelerator.device)
-        _, ranks = _judge(model, splits.test, _part(splits, "test"), task, prepare, accelerator, settings)
-    found = _outcomes(ranks)
-    return task.measurements(found, split="test"), found
+        _, outcomes = _judge(model, splits.test, _part(splits, "test"), judge, prepare, accelerator, settings)
+    return _measured(judge, outcomes), outcomes
 
 
 def make_accelerator(settings: TrainSettings) -> Accelerator:
@@ -262,31 +267,71 @@ def _judge(
     model: nn.Module,
     dataset: Dataset[Any],
     part: Part,
-    task: Classify,
+    task: Task,
     prepare: Prepare,
     accelerator: Accelerator,
     settings: TrainSettings,
-) -> tuple[float, Tensor]:
-    """Mean cross-entropy, and (N,) uint8 ranks in data set order, in eval mode. All processes return all of it."""
+) -> tuple[float | None, Outcomes]:
+    """The mean loss, where the task has one, and what is kept of each image, in data set order, in evaluation mode.
+
+    All processes return all of it.
+    """
     if accelerator.num_processes > 1:
         broadcast(list(model.buffers()))  # running statistics differ between processes, each saw its own images
     size = min(EVAL_BATCH, 4 * settings.batch_size)  # where memory allows only small batches, it does so here
     numbered = list(enumerate(in_order(len(dataset), size)))  # type: ignore[arg-type]
     mine = numbered[accelerator.process_index :: accelerator.num_processes]
     plan = [batch for _, batch in mine]
-    parts: list[tuple[int, Tensor, Tensor]] = []
+    parts: list[tuple[int, Predictions]] = []
     was_training = model.training
     model.eval()
     with torch.no_grad(), accelerator.autocast():
-        for (number, _), (inputs, labels) in zip(
+        for (number, (indices, _)), (inputs, targets) in zip(
             mine, batches(dataset, plan, prepare, workers=settings.loader_workers, part=part), strict=True
         ):
-            logits = model(inputs).float()
-            parts.append((number, task.losses(logits, labels).cpu(), task.ranks(logits, labels).cpu()))
+            parts.append((number, _answers(task, model, Batch(inputs, targets, indices.tolist()))))
     model.train(was_training)
-    parts = sorted(gather_object(parts), key=lambda part: part[0])
-    losses, ranks = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
-    return float(losses.double().mean()), ranks
+    predictions = [one for _, one in sorted(gather_object(parts), key=lambda part: part[0])]
+    outcomes = task.judge([value for one in predictions for value in one.values])
+    losses = [one.losses for one in predictions if one.losses is not None]
+    return (float(torch.cat(losses).double().mean()) if losses else None), outcomes
+
+
+def _answers(task: Task, model: nn.Module, batch: Batch) -> Predictions:
+    """The task's predictions of a batch. InputError unless there is one for each image."""
+    found = task.predict(model, batch)
+    if not isinstance(found, Predictions) or len(found.values) != len(batch.keys):
+        came = f"{len(found.values)} predictions" if isinstance(found, Predictions) else type(found).__name__
+        raise InputError(
+            f"task {type(task).__name__}: predict: got {came}; expected Predictions of {len(batch.keys)} images"
+        )
+    return found
+
+
+def _total(losses: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the losses of a step. InputError unless they are scalars by name."""
+    if not isinstance(losses, Mapping) or not losses or any(loss.dim() for loss in losses.values()):
+        raise InputError(f"losses: got {type(losses).__name__}; expected a mapping of names to scalar tensors")
+    return functools.reduce(operator.add, losses.values())
+
+
+def _measured(task: Task, outcomes: Outcomes, epoch: int | None = None) -> tuple[Measurement, ...]:
+    """The figures of the test part."""
+    values = _figures(task, outcomes)
+    context = {"split": "test", "samples": outcomes.count, **({"epoch": epoch} if epoch is not None else {})}
+    figures = task.figures.figures
+    return tuple(Measurement(f.name, values[f.name], f.unit, f.direction, context=context) for f in figures)
+
+
+def _figures(task: Task, outcomes: Outcomes) -> Mapping[str, float]:
+    """The task's figures by name. InputError where it measures others than it declares."""
+    values, declared = task.measure(outcomes), task.figures
+    if set(values) != set(declared.names):
+        raise InputError(
+            f"task {type(task).__name__}: measure: got {', '.join(values)}; expected the figures that it declares: "
+            f"{', '.join(declared.names)}"
+        )
+    return values
 
 
 def _plan(images: int, batch_size: int, seed: int, epoch: int, accelerator: Accelerator) -> Plan:
@@ -313,29 +358,30 @@ def _mean_loss(progress: Progress) -> float:
     return float(losses.double().mean())
 
 
-def _of_curve(curve: tuple[Epoch, ...], context: dict[str, Any], splits: Splits) -> Iterator[Measurement]:
+def _of_curve(
+    curve: tuple[Epoch, ...], context: dict[str, Any], splits: Splits, task: type[Task]
+) -> Iterator[Measurement]:
     if splits.val is not None and curve[-1].val_score is not None:
         about = {"split": "val", "samples": len(splits.val_indices), "epoch": curve[-1].number}
-        yield Measurement("val_top1", curve[-1].val_score, "fraction", "higher", context=about)
+        main = task.figures.main
+        yield Measurement(task.figures.validation, curve[-1].val_score, main.unit, main.direction, context=about)
     speeds, seconds = tuple(e.images_per_second for e in curve), tuple(e.seconds for e in curve)
     overall = sum(e.images_per_second * e.seconds for e in curve) / sum(seconds)
     yield Measurement("train_images_per_second", overall, "images/s", "higher", samples=speeds, context=context)
     yield Measurement("train_seconds", sum(seconds), "s", "lower", samples=seconds, context=context)
 
 
-def _outcomes(ranks: Tensor) -> Outcomes:
-    return encode("image", "rank-u8", ranks.numpy())
-
-
-def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: int) -> dict[str, Any]:
+def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: int, task: type[Task]) -> dict[str, Any]:
     """What two runs must share to be the same training."""
     fields = {name: value for name, value in identity.table(settings).items() if name not in _PLACE}
     shapes = json.dumps(
         {name: list(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
     )
     held = json.dumps([splits.val_indices, dict(splits.preprocessing)])
+    of_task = {} if task is Classify else {"task": f"{task.__module__}:{task.__qualname__}"}
     return {
         **fields,
+        **of_task,
         "seed": seed,
         "data": splits.digest[:16],
         "split": hashlib.sha256(held.encode()).hexdigest()[:16],

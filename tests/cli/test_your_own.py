@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
+import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from drbench_db import Store
@@ -21,10 +25,12 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "own.py").write_text(blocks("python")[0])
+    (tmp_path / "own_task.py").write_text(next(text for text in blocks("python") if "class Rotation(" in text))
     (tmp_path / "own.toml").write_text(blocks("toml")[0])
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
     sys.modules.pop("own", None)
+    sys.modules.pop("own_task", None)
 
 
 def test_commands_of_the_document(own: None, drbench) -> None:
@@ -41,12 +47,64 @@ def test_commands_of_the_document(own: None, drbench) -> None:
         records = store.records()
     assert {record.status for record in records} == {"done"}
     gated = [record for record in records if record.variant.operator == "own:GatedConv2d" and record.stage == "cost"]
+    assert {record.variant.task for record in gated} == {"classify", "own_task:Rotation"}
     for record in gated:
-        assert set(record.variant.sources) == {"own:tiny", "own:GatedConv2d"}
+        task = {record.variant.task} - {"classify"}
+        assert set(record.variant.sources) == {"own:tiny", "own:GatedConv2d"} | task
         assert {m.part for m in record.measurements if m.name == "madds"} == {"", "conv", "gate"}
         assert record.variant.input_shape == (3, 16, 16)
-        assert record.variant.num_classes == 4
+        assert record.variant.num_classes == (2 if task else 4)
     assert {record.seed for record in records if record.stage == "train"} == {0, 1}
+
+
+def test_the_task_of_the_document(own: None, drbench, tmp_path: Path) -> None:
+    assert len((tmp_path / "own_task.py").read_text().splitlines()) < 60
+    words = ("model", "own:tiny", "--task", "own_task:Rotation", "--data", "own:stripes", "--stages", "cost,train")
+    run = drbench("run", *words, "--epochs", "1", "--seeds", "5")
+    assert run.code == 0, run.err
+    assert "val angle error" in run.err
+    assert "angle error" in run.err.splitlines()[-1]
+    with Store.open("drbench.db") as store:
+        trained = [record for record in store.records() if record.stage == "train"]
+    for record in trained:
+        (figure,) = (m for m in record.measurements if m.name == "angle_error")
+        errors = struct.unpack("<256d", record.outcomes.data)
+        assert figure.value == pytest.approx(sum(errors) / 256)
+        assert 0 <= min(errors) <= max(errors) <= 180
+        assert record.variant.num_classes == 2
+        assert set(record.variant.sources) == {"own:tiny", "own_task:Rotation"}
+    assert drbench("baseline", "save", "--metrics", "costs,angle_error").code == 0
+    (tmp_path / "own_task.py").unlink()  # what is recorded can be read without it
+    sys.modules.pop("own_task")
+    report = drbench("report", "--format", "csv").out
+    (row,) = csv.DictReader(report.splitlines())
+    assert float(row["angle_error"]) == pytest.approx(
+        fmean(m.value for record in trained for m in record.measurements if m.name == "angle_error")
+    )
+    assert "top1" not in row
+    assert drbench("check", "--run", "latest", "--metrics", "costs,angle_error").code == 0
+    with Store.open("drbench.db", write=True) as store:  # as if the network had become worse by 20 degrees
+        (run_of,) = store.runs()
+        worse = replace(run_of, id=f"{run_of.id}-worse", started="2100-01-01T00:00:00Z")
+        store.begin_run(worse)
+        for number, record in enumerate(trained):
+            (m,) = (m for m in record.measurements if m.name == "angle_error")
+            store.add(worse.id, replace(record, key=str(number), measurements=(replace(m, value=m.value + 20),)))
+        store.end_run(worse.id, "done")
+    found = drbench("check", "--run", "latest", "--metrics", "angle_error")
+    assert found.code == 1, found.out
+    assert "+20.0 degrees" in found.out
+
+
+def test_a_task_that_is_none_is_one_line(own: None, drbench) -> None:
+    for name, part in (
+        ("own_task:turn", "expected a drbench.figures.TaskFigures"),
+        ("own_task:Rotatio", "module 'own_task' has no 'Rotatio'"),
+        ("clasify", "unknown task 'clasify': did you mean 'classify'"),
+    ):
+        found = drbench("run", "model", "own:tiny", "--task", name, "--data", "own:stripes")
+        assert (found.code, found.out, found.err.count("\n")) == (2, "", 1)
+        assert part in found.err
 
 
 def test_python_of_the_document(own: None, tmp_path: Path) -> None:
