@@ -5,7 +5,8 @@ A message is one line: what came, what is allowed, what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from drbench.text import quoted
@@ -47,6 +48,21 @@ class InterruptedRunError(DrbenchError):
     exit_code = INTERRUPTED
 
 
+_USUAL = ("_1.00", "_x1_0")
+"""How the network of a family's usual width ends."""
+
+
+def _usual(name: str, names: Sequence[str]) -> list[str]:
+    """The network of the usual width, where `name` is a family: mobilenet_v2 for mobilenet_v2_1.00."""
+    spelt = re.sub(r"[^a-z0-9]", "", name.lower())
+    usual = [(one, end) for end in _USUAL for one in names if one.endswith(end)]
+    return [one for one, end in usual if _spelling(one, end) == spelt or one == f"{name}0"][:1]
+
+
+def _spelling(name: str, end: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.removesuffix(end))
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> InputError:
     """An InputError for a name that is not there: the nearest ones first, then all that are.
 
@@ -54,7 +70,7 @@ def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     "unknown suite 'mobilnet': did you mean 'mobilenet'? Known: mobilenet, smoke"
     """
     names = sorted(allowed)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    near = _usual(str(name), names) or get_close_matches(str(name), names, n=1, cutoff=0.6)
     guess = f"did you mean {near[0]!r}? " if near else ""
     tail = f". {hint}" if hint else ""
     return InputError(f"unknown {kind} {quoted(name)}: {guess}Known: {', '.join(names) or 'none'}{tail}")

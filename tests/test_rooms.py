@@ -16,6 +16,7 @@ ROOTS = (TOP, TOP / "kernels", TOP / "suites", TOP / "db")
 BASE = {
     "drbench",
     "drbench.bounds",
+    "drbench.catalog",
     "drbench.errors",
     "drbench.figures",
     "drbench.identity",
@@ -34,6 +35,7 @@ BASE = {
 ALLOWED: dict[str, set[str]] = {
     "drbench.records": set(),
     "drbench.bounds": set(),
+    "drbench.catalog": set(),
     "drbench.trust": set(),
     "drbench.variant_table": {"pydantic"},
     "drbench.errors": set(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drbench import catalog
 from drbench.cli import options as o
 from drbench.cli.output import say, write
 from drbench.text import to_json
@@ -23,19 +24,19 @@ app = typer.Typer(no_args_is_help=True, help="List networks, or print what one c
 def list_(as_json: o.Json = False) -> None:
     """List networks, recipes and operators."""
     from drbench.cli.tables import show, table
-    from drbench.models import ARCHITECTURES, RECIPES
-    from drbench.operators import OPERATORS
 
     if as_json:
-        names = {"models": list(ARCHITECTURES), "recipes": list(RECIPES), "operators": ["conv", *OPERATORS]}
+        names = {
+            "models": list(catalog.MODELS),
+            "recipes": list(catalog.RECIPES),
+            "operators": ["conv", *catalog.OPERATORS],
+        }
         write(to_json(names))
         return
-    rows = [(name, one.family, one.width, one.stem_stride) for name, one in ARCHITECTURES.items()]
+    rows = [(name, one.family, one.width, one.stem_stride) for name, one in catalog.MODELS.items()]
     show(table("Models", ("model", "family", "width", "stem stride"), rows, 2))
-    show(
-        table("Recipes (--where)", ("recipe", "what it replaces"), [(n, r.description) for n, r in RECIPES.items()], 2)
-    )
-    say(f"Operators (--operator): {', '.join(['conv', *OPERATORS])}")
+    show(table("Recipes (--where)", ("recipe", "what it replaces"), list(catalog.RECIPES.items()), 2))
+    say(f"Operators (--operator): {', '.join(['conv', *catalog.OPERATORS])}")
 
 
 @app.command("show")

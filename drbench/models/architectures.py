@@ -22,6 +22,7 @@ from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 from torchvision.models.shufflenetv2 import ShuffleNetV2
 
+from drbench import catalog
 from drbench.errors import InputError
 from drbench.models import stem
 from drbench.models.foreign import one_line
@@ -165,32 +166,19 @@ _MOBILENET: dict[str, Any] = {"strided": ("features.0.0",), "first": "features.0
 _SHUFFLENET: dict[str, Any] = {"strided": ("maxpool", "conv1.0"), "first": "conv1.0", "divisor": 2, "fine_divisor": 2}
 _TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem"}
 
-_ALL = (
-    *(
-        Architecture(f"mobilenet_v1_{w:.2f}", "mobilenet_v1", w, _mobilenet_v1, **_MOBILENET)
-        for w in (0.25, 0.5, 0.75, 1)
-    ),
-    *(
-        Architecture(f"mobilenet_v2_{w:.2f}", "mobilenet_v2", w, _mobilenet_v2, **_MOBILENET)
-        for w in (0.35, 0.5, 0.75, 1.0, 1.4)
-    ),
-    *(
-        Architecture(
-            f"mobilenet_v3_{size}_{w:.2f}", f"mobilenet_v3_{size}", w, partial(_mobilenet_v3, size), **_MOBILENET
-        )
-        for size in ("small", "large")
-        for w in (0.75, 1.0)
-    ),
-    *(
-        Architecture(f"mobilenetv4_conv_{size}", f"mobilenetv4_conv_{size}", 1.0, partial(_mobilenet_v4, size), **_TIMM)
-        for size in ("small", "medium", "large")
-    ),
-    *(
-        Architecture(
-            f"shufflenet_v2_x{f'{w:.1f}'.replace('.', '_')}", "shufflenet_v2", w, _shufflenet_v2, **_SHUFFLENET
-        )
-        for w in (0.5, 1.0, 1.5, 2.0)
-    ),
-)
+_FAMILIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+    "mobilenet_v1": (_mobilenet_v1, _MOBILENET),
+    "mobilenet_v2": (_mobilenet_v2, _MOBILENET),
+    **{f"mobilenet_v3_{size}": (partial(_mobilenet_v3, size), _MOBILENET) for size in ("small", "large")},
+    **{f"mobilenetv4_conv_{size}": (partial(_mobilenet_v4, size), _TIMM) for size in ("small", "medium", "large")},
+    "shufflenet_v2": (_shufflenet_v2, _SHUFFLENET),
+}
+"""Family -> how it is built, and what its networks share. Names and widths are in `drbench.catalog`."""
 
-ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
+
+def _architecture(model: catalog.Model) -> Architecture:
+    make, shared = _FAMILIES[model.family]
+    return Architecture(model.name, model.family, model.width, make, **shared)
+
+
+ARCHITECTURES: dict[str, Architecture] = {name: _architecture(model) for name, model in catalog.MODELS.items()}

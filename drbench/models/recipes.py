@@ -17,6 +17,7 @@ from torch import nn
 from torchvision.models import mobilenetv2, mobilenetv3, shufflenetv2
 from torchvision.ops import SqueezeExcitation
 
+from drbench import catalog
 from drbench.errors import InputError, unknown
 from drbench.models import convs, guided
 from drbench.models.conversion import Skipped
@@ -110,10 +111,10 @@ def released(model: nn.Module) -> Selection:
 
 
 RECIPES: dict[str, Recipe] = {
-    "last-pointwise": Recipe("the last 1x1 convolution of every block (guide='own' or 'block')", last_pointwise),
-    "pointwise": Recipe("all 1x1 convolutions inside blocks (guide='own' or 'block')", pointwise),
+    "last-pointwise": Recipe(catalog.RECIPES["last-pointwise"], last_pointwise),
+    "pointwise": Recipe(catalog.RECIPES["pointwise"], pointwise),
     "released": Recipe(
-        "ShuffleNetV2 as in the authors' code: both 1x1 of every right branch, one guide per block",
+        catalog.RECIPES["released"],
         released,
         {name: {"initialisation": "released"} for name in ("drconv", "random-guide")},
     ),

@@ -137,7 +137,7 @@ class Checkpoint:
 
 
 def _epoch(table: Mapping[str, Any]) -> Epoch:
-    """An Epoch from its table; `val_score` was called `val_top1` until drbench 0.1."""
+    """An Epoch from its table; `val_score` was called `val_top1` before database schema 0003."""
     names = {"val_top1": "val_score"}
     return Epoch(**{names.get(name, name): value for name, value in table.items()})
 

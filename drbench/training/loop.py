@@ -50,7 +50,7 @@ _PLACE = ("device", "threads", "loader_workers")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Of a finished training: its curve, figures on the test set (of the last epoch), and the rank of every true class.
+    """Of a finished training: its curve, and figures and outcomes of the test set, after the last epoch.
 
     `outcomes`: what the task kept of each test image (`drbench.outcomes`).
     """
