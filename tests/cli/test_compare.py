@@ -52,7 +52,7 @@ def test_only_some_metrics(two, drbench) -> None:
     [
         (("2019", SECOND), 2, "no run '2019'"),
         ((FIRST, "2019"), 2, "no run '2019'"),
-        ((FIRST, FIRST), 2, "beside itself"),
+        ((FIRST, FIRST), 2, "expected two runs"),
         ((FIRST, SECOND, "--metrics", "memory"), 3, "no records of memory"),
         ((FIRST, SECOND, "--only", "nothing"), 3, "--only nothing leaves nothing"),
     ],
