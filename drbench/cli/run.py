@@ -102,12 +102,13 @@ def _unfinished(suite: Suite, db: str | None) -> Run:
     """The newest unfinished run of exactly this suite. NothingError if there is none."""
     from drbench_db import Store
 
+    from drbench.run import runner
     from drbench.suite.read import to_toml
 
     text = to_toml(suite)
     with Store.open(db) as store:
         for run in store.runs(suite.name):
-            if run.suite_text == text and run.status != "done":
+            if run.suite_text == text and run.status != "done" and not runner.is_noise(run):
                 return run
     raise NothingError(
         f"--resume: got suite {suite.name!r}; expected an unfinished run of it with these settings. Leave --resume out"
@@ -125,6 +126,8 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
     with Store.open(db) as store:
         run = store.run(run_id)
         warn(store)
+    if runner.is_noise(run):  # its suite is that of the networks: resuming would train and count them
+        raise InputError(f"--resume: got {run.id}, a noise run; expected a run of a suite, a model or ops")
     document = parse(run.suite_text, run.id)
     if set(document) == {OPS}:
         from drbench.run.opbench.run import LAYER, resumed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from drbench import interrupts, trust
 from drbench.errors import InputError, NothingError
-from drbench.records import Event, Experiment, Machine, Run
+from drbench.records import NOISE, Event, Experiment, Machine, Run
 from drbench.run.lock import hold
 from drbench.run.stages import Counts, Going, limits_of, value_of
 from drbench.suite.plan import named, plan
@@ -46,8 +46,16 @@ class Outcome:
 
 def new_run_id(suite: str) -> str:
     """Short, sortable, readable, unique: 20261123-1405-mobilenet-ab12 (UTC)."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in suite)[:40]
-    return f"{datetime.now(UTC):%Y%m%d-%H%M}-{name}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M}-{_in_id(suite)}-{secrets.token_hex(2)}"
+
+
+def is_noise(run: Run) -> bool:
+    """Whether `drbench noise` made the run. Its suite is that of the networks, so only its id tells it apart."""
+    return bool(re.fullmatch(rf"\d{{8}}-\d{{4}}-{re.escape(_in_id(f'{NOISE}-{run.suite}'))}-[0-9a-f]{{4}}", run.id))
+
+
+def _in_id(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:40]
 
 
 def prepare(suite: Suite, on_event: OnEvent = lambda event: None) -> tuple[Experiment, ...]:

@@ -39,6 +39,20 @@ def test_a_floor_is_measured_and_kept(drbench) -> None:
     assert drbench("report").code == 3  # what a machine is like is no result of a network
 
 
+def test_an_unfinished_one_is_not_resumed_as_a_run_of_its_suite(drbench) -> None:
+    Path("small.toml").write_text(SUITE)
+    assert drbench("noise", "small.toml", "--max-time", 1).code == 0
+    with Store.open("drbench.db", write=True) as store:
+        store.end_run(store.run().id, "interrupted")
+        (before,) = store.records()
+    refused = drbench("run", "--resume", "latest")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "a noise run; expected a run of a suite" in refused.err
+    assert drbench("run", "suite", "small.toml", "--resume").code == 3
+    with Store.open("drbench.db") as store:
+        assert store.records() == (before,)
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
 def test_a_senseless_time(drbench, seconds: str) -> None:
     done = drbench("noise", "--max-time", seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from drbench_db import Store
 
-from drbench.errors import FAILED, NOTHING
+from drbench.errors import FAILED, NOTHING, InputError, NothingError
 
 from .conftest import ENVIRONMENT
 
@@ -235,3 +236,40 @@ def test_nothing_outlives_a_killed_command_on_a_loaded_machine(suite: Path) -> N
             process.communicate()
     finally:
         end()
+
+
+@pytest.mark.parametrize("words", [("noise", "smoke", "--max-time", "100"), ("run", "ops", "--quick")])
+def test_a_killed_noise_or_operator_run_is_listed_as_killed(tmp_path: Path, words: tuple[str, ...]) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "drbench", *words],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while process.poll() is None and not (list(tmp_path.glob("drbench-files/*/held")) and begun(tmp_path)):
+            time.sleep(0.05)
+        assert process.poll() is None, "it ended before it could be killed"
+    finally:
+        process.kill()
+        process.wait()
+    listed = subprocess.run(
+        [sys.executable, "-m", "drbench", "runs", "list", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [run["status"] for run in json.loads(listed.stdout)] == ["killed"]
+
+
+def begun(directory: Path) -> bool:
+    """Whether the database has a run."""
+    try:
+        with Store.open(directory / "drbench.db") as store:
+            return bool(store.runs())
+    except (InputError, NothingError):
+        return False
