@@ -14,10 +14,12 @@ alone (weights in a parametrization, embeddings of positions), which no sample a
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import drbench_kernels
@@ -27,11 +29,14 @@ from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
+import drbench
 from drbench import trial
 from drbench.errors import InputError
 from drbench.measure.counter import Formula, OperationCounter
 from drbench.records import LayerCost
 from drbench.trial import Call
+
+_MISTAKES = (AttributeError, AssertionError, IndexError, KeyError, NameError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,9 @@ def count(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, 
         raise
     except (DataDependentOutputException, DynamicOutputShapeException):
         data_dependent = True
-    except Exception:  # no fake implementation, not copyable, ...: all mended by running it really
-        pass
+    except Exception as error:  # no fake implementation, not copyable, ...: the network is run with data instead
+        if _is_a_bug(error):
+            raise
     try:
         call = what.changed(torch.clone) if isinstance(what, Call) else trial.image(model, what)
         return replace(_count(model, call), data_dependent=data_dependent)
@@ -101,6 +107,12 @@ def count(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, 
         reason = " ".join(str(error).split())
         on = what if isinstance(what, Call) else f"an input of shape {(1, *what)}"
         raise InputError(f"{type(model).__name__} fails on {on}: {type(error).__name__}: {reason}") from error
+
+
+def _is_a_bug(error: Exception) -> bool:
+    """Whether drbench's own code raised what only a mistake in it can raise: running with data would hide it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, _MISTAKES) and Path(frames[-1].filename).is_relative_to(Path(drbench.__file__).parent)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

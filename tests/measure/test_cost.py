@@ -392,3 +392,9 @@ def test_a_detector_costs_the_same_each_time_and_is_said_to_look_at_its_data():
     assert costs[0].data_dependent
     assert costs[0].uncounted == ()
     assert not count(nn.Conv2d(3, 3, 1), SHAPE3).data_dependent
+
+
+def test_a_mistake_in_drbench_is_not_hidden_by_running_with_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drbench.measure.cost.OperationCounter", None)
+    with pytest.raises(TypeError, match="not callable"):
+        count(nn.Conv2d(3, 4, 1), (3, 8, 8))
