@@ -20,4 +20,6 @@ def task_named(name: str) -> type[Task]:
     found = resolve("task", name, TASKS)
     if not isinstance(found, type) or not issubclass(found, Task):
         raise InputError(f"task {name!r}: got a {type(found).__name__}; expected a subclass of drbench.tasks.Task")
+    if missing := sorted(found.__abstractmethods__):
+        raise InputError(f"task {name!r}: got a class without {' and '.join(missing)}; expected losses and predict")
     return found

@@ -6,6 +6,7 @@ The training loop, the experiment and the reports know this interface alone. A t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,7 +41,7 @@ class Predictions:
     losses: Tensor | None = None
 
 
-class Task:
+class Task(ABC):
     """A task, made for one data set and one training. Subclasses declare `figures` and define `losses` and `predict`.
 
     figures: what is reported; the headline figure is also the validation score.
@@ -71,15 +72,15 @@ class Task:
         """
         return nn.Module()
 
+    @abstractmethod
     def losses(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """The losses of a training step, each (): they are added up. What is drawn may come from torch's generator,
         which is seeded for each step.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, network: nn.Module, batch: Batch) -> Predictions:
         """The network's answers to a batch, in evaluation mode. An answer must not depend on the rest of the batch."""
-        raise NotImplementedError
 
     def judge(self, predictions: Sequence[Any]) -> Outcomes:
         """What is kept of all images of a part, in data set order; by default one number per image."""

@@ -17,7 +17,8 @@ from drbench.figures import BUILT_IN, Figure, TaskFigures
 from drbench.outcomes import decode
 from drbench.records import DataSettings
 from drbench.tasks import TASKS, Batch, Predictions, Task, task_named
-from drbench.training.loop import CHECKPOINT, evaluate, fit
+from drbench.training.evaluation import evaluate
+from drbench.training.loop import CHECKPOINT, fit
 from drbench.training.presets import preset
 
 SETTINGS = preset("quick", {"epochs": 2, "batch_size": 16, "device": "cpu", "threads": 1})
@@ -122,7 +123,16 @@ def test_a_task_that_does_not_keep_to_the_interface(
         fit(net(), splits, replace(SETTINGS, epochs=1), task=wrong, seed=0, workdir=tmp_path)
 
 
+class Unfinished(Task):
+    figures = Brightness.figures
+
+    def predict(self, network: nn.Module, batch: Batch) -> Predictions:
+        return Predictions([])
+
+
 def test_names() -> None:
+    with pytest.raises(InputError, match="got a class without losses; expected losses and predict"):
+        task_named(f"{__name__}:Unfinished")
     assert task_named("classify") is TASKS["classify"]
     with pytest.raises(InputError, match=r"unknown task 'clasify'.*did you mean 'classify'"):
         task_named("clasify")
