@@ -41,7 +41,8 @@ from drbench.records import (
     Variant,
 )
 from drbench.tasks import networks, task_named
-from drbench.training.loop import evaluate, fit
+from drbench.training.evaluation import evaluate
+from drbench.training.loop import fit
 
 OnEvent = Callable[[Event], None]
 STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000

@@ -39,7 +39,8 @@ from drbench.data.shapes import shapes
 from drbench.data.splits import Splits
 from drbench.records import Variant
 from drbench.suite import toml
-from drbench.training.loop import evaluate, fit
+from drbench.training.evaluation import evaluate
+from drbench.training.loop import fit
 from drbench.training.presets import PRESETS
 
 IMAGES = 10_000
