@@ -7,9 +7,10 @@ from functools import partial
 
 from drbench.published import DEVIATION_LIMIT
 from drbench.records import PLAIN
-from drbench.report.columns import Column, Values, millions, percent, relative
+from drbench.report.columns import Column
 from drbench.report.layout import Cells
 from drbench.report.model import Row, Table
+from drbench.report.values import Values, millions, percent, relative
 from drbench.report.wording import source_numbers
 
 

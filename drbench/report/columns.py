@@ -6,17 +6,29 @@ A column has one or more fields (raw values, for csv and json, in seconds, multi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from drbench.errors import unknown
 from drbench.figures import CLASSIFY, Figure, TaskFigures
-from drbench.report.model import FEW_SEEDS, Row, Table, Value
-from drbench.statistics.samples import in_millions
-
-Values = Mapping[str, Value]
-MISSING = "-"
+from drbench.report.model import FEW_SEEDS, Row, Table
+from drbench.report.values import (
+    Values,
+    gain,
+    madds,
+    mebibytes,
+    millions,
+    milliseconds,
+    per_second,
+    plain,
+    ratio,
+    relative,
+    score,
+    seeds,
+    with_interval,
+    with_quartiles,
+)
 
 
 @dataclass(frozen=True)
@@ -35,104 +47,6 @@ class Column:
     meaning: str = ""
     default: bool = True
     task: TaskFigures | None = None
-
-
-def _number(values: Values, name: str) -> float | None:
-    value = values.get(name)
-    return float(value) if isinstance(value, int | float) else None
-
-
-def millions(name: str, values: Values) -> str:
-    """45.57"""
-    value = _number(values, name)
-    return MISSING if value is None else in_millions(value)
-
-
-def mebibytes(name: str, values: Values) -> str:
-    """12.3"""
-    value = _number(values, name)
-    return MISSING if value is None else f"{value / 2**20:,.1f}"
-
-
-def relative(name: str, values: Values) -> str:
-    """+12.6%"""
-    value = _number(values, name)
-    return "" if value is None else f"{value:+.1%}"
-
-
-def plain(name: str, values: Values) -> str:
-    """As it is; a float by four digits."""
-    value = values.get(name)
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def per_second(name: str, values: Values) -> str:
-    """1,234"""
-    value = _number(values, name)
-    return MISSING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def milliseconds(name: str, values: Values) -> str:
-    """3.21, with as many digits as say something."""
-    value = _number(values, name)
-    if value is None:
-        return MISSING
-    shown = value * 1e3
-    return f"{shown:.1f}" if shown >= 100 else f"{shown:.2f}" if shown >= 1 else f"{shown:.3f}"
-
-
-def with_quartiles(name: str, one: Callable[[str, Values], str], values: Values) -> str:
-    """3.21 [3.18 3.30]"""
-    low, high = f"{name}_p25", f"{name}_p75"
-    middle = one(name, values)
-    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
-
-
-def with_interval(name: str, one: Callable[[str, Values], str], values: Values) -> str:
-    """1.31 [1.29 1.34]"""
-    low, high = f"{name}_low", f"{name}_high"
-    middle = one(name, values)
-    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
-
-
-def ratio(name: str, values: Values) -> str:
-    """1.31"""
-    value = _number(values, name)
-    return "" if value is None else f"{value:.2f}"
-
-
-def percent(name: str, values: Values) -> str:
-    """67.10"""
-    value = _number(values, name)
-    return MISSING if value is None else f"{value:.2%}"[:-1]
-
-
-def score(figure: Figure, name: str, values: Values) -> str:
-    """67.10, or with a standard deviation 67.10 ±0.31: the field `name` as a value of the figure."""
-    value, spread = _number(values, name), _number(values, f"{name}_sd")
-    if value is None:
-        return MISSING
-    return figure.number(value) + ("" if spread is None else f" ±{figure.number(spread)}")
-
-
-def seeds(values: Values) -> str:
-    """5, or 2: too few."""
-    value = _number(values, "seeds")
-    return "" if value is None else f"{value:.0f}" + (": too few" if value < FEW_SEEDS else "")
-
-
-def gain(figure: Figure, name: str, values: Values) -> str:
-    """+0.61 ±0.20; in brackets where there are too few seeds for an interval."""
-    value, half = _number(values, name), _number(values, f"{name}_ci95")
-    if value is None:
-        return ""
-    mean = figure.number(value, signed=True)
-    return f"({mean})" if half is None else f"{mean} ±{figure.number(half)}"
-
-
-def madds(values: Values) -> str:
-    """Millions, or that the convention's figure is not declared."""
-    return "not declared" if values.get("declared") is False else millions("madds", values)
 
 
 def _cost() -> tuple[Column, ...]:
