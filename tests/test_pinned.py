@@ -6,8 +6,6 @@ recorded before are lost to resume, check and report: mend the change, not the v
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -16,11 +14,8 @@ from typing import Any
 
 import pytest
 from drbench_db.rows import code_row, machine_row
-from PIL import Image
 
 from drbench import identity
-from drbench.data import open_data
-from drbench.data.seeds import derive
 from drbench.names import source_hashes
 from drbench.records import Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 from drbench.run.opbench.convert import key, variant
@@ -374,36 +369,3 @@ def test_the_hash_of_sources_is_the_sha256_of_their_file(tmp_path: Path, monkeyp
     }
     for name in ("pinned_own", "pinned_facade"):
         sys.modules.pop(name, None)
-
-
-@pytest.mark.parametrize(
-    ("settings", "digest", "held_out"),
-    [
-        (DATA, "5dce91fa54216e56589282658f961ce6bea615149d3435bd10599a404bb040ef", "d8cedf943e477f3f"),
-        (
-            DataSettings(val_fraction=0.25, args={"train": 64, "test": 32, "size": 16, "seed": 3, "noise": 0.5}),
-            "2cb40a22294338985e4bdb6dee1e9282f23065c265f8f32f934ad6c35ca474b2",
-            "a88414f10ccea5a1",
-        ),
-    ],
-)
-def test_the_embedded_data_set_and_what_is_held_out(settings: DataSettings, digest: str, held_out: str) -> None:
-    found = open_data(settings)
-    assert found.digest == digest
-    assert hashlib.sha256(json.dumps(found.val_indices).encode()).hexdigest()[:16] == held_out
-
-
-def test_an_image_folder(tmp_path: Path) -> None:
-    for part, count in (("train", 4), ("val", 2)):
-        for name in ("ant", "bee"):
-            (tmp_path / part / name).mkdir(parents=True)
-            for number in range(count):
-                Image.new("RGB", (8 + number, 8)).save(tmp_path / part / name / f"{number}.bmp")
-    found = open_data(DataSettings("imagefolder", root=str(tmp_path)))
-    assert found.digest == "946d4b53160590b60f1a0fcb305c7ee54d4a83a88fd1aeaae3c56e0954cf0c6d"
-    assert found.val_indices == (3, 5)
-
-
-def test_seeds_of_what_is_drawn() -> None:
-    """The order and the augmentation of the images of an epoch: a training that was begun before goes on with them."""
-    assert [derive("order", 0, 1), derive("augment", 3, 7, 12)] == [8783113041400999520, 4096248862757295425]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from drbench.errors import InputError
+from drbench.identity import variant_hash
+from drbench.records import STAGES, LatencySettings, TrainSettings
+from drbench.suite import plan, read
+from drbench.suite.tables import LatencyTable, TrainTable
+from tests.suite.suites import HUGE, TINY, made, named
+
+
+def test_shipped_suites_are_those_of_the_issue() -> None:
+    assert set(read.shipped()) >= {"mobilenet", "shufflenet", "paper", "controls", "smoke"}
+
+
+@pytest.mark.parametrize("name", read.shipped())
+def test_shipped_suite(name: str) -> None:
+    found = read.read_suite(name)
+    assert found.name == name
+    assert found.description
+    for rows in plan.variants(found).values():
+        assert rows[0][1] == "conv"
+        assert len({label for _, label in rows}) == len(rows)
+        assert len({variant_hash(variant) for variant, _ in rows}) == len(rows)
+    work = plan.plan(found)
+    assert [one.stage for one in work] == sorted((one.stage for one in work), key=STAGES.index)
+
+
+@pytest.mark.parametrize("name", read.shipped())
+def test_a_suite_written_back_is_the_same_suite(name: str) -> None:
+    found = read.read_suite(name, {"seeds": 3, "epochs": 2, "only": ["*conv*"], "set": {"text": 'a "b"\n\\ \x7f é'}})
+    again = read.validate(read.parse(read.to_toml(found), name), name)
+    assert again == found
+    assert plan.plan(again) == plan.plan(found)
+
+
+def test_suite_of_one_model() -> None:
+    assert named(read.of_model("mobilenet_v1_0.25", {})) == ["mobilenet_v1_0.25/conv"]
+    both = read.of_model("mobilenet_v1_0.25", {"regions": [4]})
+    assert named(both) == ["mobilenet_v1_0.25/conv", "mobilenet_v1_0.25/drconv m=4"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"seeds": "two"}, r"seeds should be a valid integer, not 'two'"),
+        ({"seeds": 0}, r"seeds should be greater than 0, not 0"),
+        ({"operators": [{"operator": "drconv", "regions": [0]}]}, r"operators\.0\.regions\.0 should be greater than 0"),
+        (
+            {"operators": [{"operator": "drconv", "regoins": 4}]},
+            r"key in operators\.0 'regoins': did you mean 'regions'",
+        ),
+        ({"operators": [{"regions": 4}]}, r"operators\.0\.operator is missing"),
+        ({"achitectures": []}, r"unknown key 'achitectures': did you mean 'architectures'"),
+        ({"architectures": []}, r"architectures should .*at least 1 item"),
+        ({"train": {"epochs": 1.5}}, r"train\.epochs should be a valid integer"),
+        ({"train": {"epoch": 1}}, r"key in train 'epoch': did you mean 'epochs'"),
+        (
+            {"latency": {"dtype": "float8"}},
+            r"latency\.dtype should be 'float32', 'bfloat16' or 'float16', not 'float8'",
+        ),
+        ({"stages": ["cost", "trian"]}, r"stages\.1 should be 'cost', 'memory', 'latency' or 'train', not 'trian'"),
+        ({"data": {"val_fraction": 1.0}}, r"data\.val_fraction should be less than 1"),
+        ({"match": ["flops"]}, r"match\.0 should be 'madds' or 'params', not 'flops'"),
+        ({"seeds": "two", "preset": 1}, r"\(and 1 more\)"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line_with_its_place(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read.validate({**TINY, **document}, "tiny")
+    assert "\n" not in str(caught.value)
+
+
+def test_tables_have_the_fields_of_the_records() -> None:
+    assert set(TrainTable.model_fields) | {"preset"} == {field.name for field in fields(TrainSettings)}
+    assert set(LatencyTable.model_fields) == {field.name for field in fields(LatencySettings)}
+    assert LatencySettings(**dict(LatencyTable())) == LatencySettings()
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            {"operators": [{"operator": "drconv", "regions": HUGE}]},
+            r"operators.0.regions should be a whole number of at",
+        ),
+        ({"operators": [{"operator": "drconv", "regions": 10**9}]}, r"less than or equal to 4096, not 1000000000"),
+        ({"operators": [{"operator": "drconv", "operator_args": {"regions": HUGE}}]}, r"at most 64 bits"),
+        ({"num_classes": 10**18}, r"num_classes should be less than or equal to 100000000"),
+        ({"input_shape": [3, 60_000, 60_000]}, r"input_shape should be an input of at most 2,147,483,648 elements"),
+        ({"latency": {"batch_sizes": [10**9]}}, r"latency.batch_sizes.0 should be less than or equal to 16777216"),
+        ({"latency": {"workers": 10**6}}, r"latency.workers should be less than"),
+        ({"latency": {"max_seconds": 1e300}}, r"latency.max_seconds should be less than"),
+        ({"train": {"epochs": 10**9}}, r"train.epochs should be less than"),
+        ({"train": {"batch_size": 10**9}}, r"train.batch_size should be less than"),
+        ({"train": {"weight_decay": float("nan")}}, r"train.weight_decay should be a finite number"),
+        ({"limits": {"memory_gib": 1e300}}, r"limits.memory_gib should be less than"),
+        ({"limits": {"timeout_seconds": 1e300}}, r"limits.timeout_seconds should be less than"),
+        ({"seeds": 10**9}, r"seeds should be less than or equal to 10000"),
+        ({"shard": [1, 10**9]}, r"shard.1 should be less than"),
+        ({"name": "a\0b"}, r"name should be text of at most"),
+        ({"name": "a\x1bb"}, r"name should"),
+        ({"name": "x" * 500}, r"name should have at most 200 characters, not a str of 500"),
+        ({"name": tomllib.loads("d = 1979-05-27")["d"]}, r"name should be text, a number, .* not a date"),
+        ({"description": "x" * 100_000}, r"description should be text of at most 10,000 characters"),
+        (
+            {"seeds": 10_000, "operators": [{"operator": "drconv", "regions": [*range(1, 30)]}]},
+            r"pieces of work; at most",
+        ),
+        ({"architectures": [f"a{n}" for n in range(6000)]}, r"has 12,000 networks; at most 10,000 are allowed"),
+    ],
+    ids=range(22),
+)
+def test_what_is_beyond_any_use_is_said_before_anything_is_made(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        plan.plan(made(document))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"name = {'[' * 900}{']' * 900}", r"nested more than 16 levels deep"),
+        (f"name = {'[' * 90_000}", r"nested more than 16 levels deep"),
+        (f"{'a.' * 100_000}a = 1", r"nested more than 16 levels deep"),
+        (f"b = {{ {'a.' * 100_000}a = 1 }}", r"nested more than 16 levels deep"),
+        (f"[{'a.' * 100_000}a]\nb = 1", r"nested more than 16 levels deep"),
+        (f"seeds = {'9' * 5_000}", r"is not valid TOML: .*digits"),
+        ("# " + "x" * (5 * 2**20), r"characters; at most 1,048,576 are read"),
+        ("a = 1\0", r"is not valid TOML"),
+    ],
+    ids=["lists", "unclosed lists", "dotted keys", "inline dotted keys", "dotted table", "digits", "size", "NUL"],
+)
+def test_a_text_that_would_exhaust_the_reader_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read.validate(read.parse(text, "tiny"), "tiny")
+
+
+def test_dots_in_text_are_no_nesting() -> None:
+    dots = "a." * 50
+    lines = (f'"{dots}"', f"'{dots}'", f'"""{dots}\n{dots}"""', f"'''\n{dots}'''", f'"x" # {dots}')
+    for line in lines:
+        assert read.parse(f"description = {line}", "tiny")["description"].rstrip("a.\n") in ("", "x")
