@@ -95,7 +95,8 @@ class Memory(Facts):
 class Seed(Facts):
     """One set of weights on the test data: a figure's value, over `count` units (images, pairs).
 
-    `correct`: a bit for each unit, the first unit first, base64; "" if not known, or if the figure is no share of them.
+    `correct`: one bit per unit, in the order of the units, in base64. "" if the answers are not recorded, or if
+    the figure is not a share of right answers.
     """
 
     seed: int | None = None

@@ -97,7 +97,7 @@ def rules(
 ) -> Rules:
     """The table with the options over it: `latency=0.03`, `latency:GLOB=0.05`; `fail`, `latency=fail`. InputError.
 
-    Whether the metrics are any is told where the task is known: see `Rules.of_task`.
+    The names of metrics are checked later, by `Rules.of_task`, because they depend on the task.
     """
     rows = [*table.thresholds, *(_threshold(text) for text in limits)]
     policy: str = table.on_unresolved

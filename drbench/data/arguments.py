@@ -9,7 +9,7 @@ from drbench.errors import InputError
 
 
 def side(name: str, value: Any) -> int | None:
-    """A side of an image in pixels from a suite's [data.args], or None. InputError for what is no such number."""
+    """Return `value`, the side of an image in pixels, or None. InputError unless it is a whole number within bounds."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= bounds.SIDE:
