@@ -71,6 +71,16 @@ def test_it_may_come_by_several_ways(make: Callable[..., Store]) -> None:
     assert content(target) == content(source)
 
 
+def test_the_machine_of_a_record_comes_along(make: Callable[..., Store]) -> None:
+    elsewhere = replace(record(2), machine=replace(MACHINE, hostname="elsewhere"))
+    source, target = make("source", record(1), elsewhere, status="done"), make("target")
+    make("other", record(3), run=replace(RUN, id="x", machine=replace(MACHINE, hostname="x"))).close()
+    target.begin_run(replace(RUN, id="first", machine=replace(MACHINE, hostname="first")))  # other row numbers
+    target.merge(RUN.id, source)
+    assert repr(target.records(RUN.id)) == repr(source.records())
+    assert target.records(RUN.id)[1].machine == elsewhere.machine
+
+
 def test_row_numbers_are_each_databases_own(make: Callable[..., Store]) -> None:
     other = replace(RUN, id="other", machine=replace(MACHINE, hostname="elsewhere"), suite_text="", code=Code("2"))
     target = make("target", record(3), record(1), run=other, status="done")
@@ -121,6 +131,7 @@ def test_of_two_that_have_the_same_the_one_that_ended_says_how(make: Callable[..
         ("UPDATE measurement SET value = 7", "latency of m=1 differs"),
         ("UPDATE sample SET float64 = zeroblob(24)", "latency of m=1 differs"),
         ("UPDATE outcome SET data = x'05'", "latency of m=1 differs"),
+        ("UPDATE record SET machine_id = (SELECT id FROM machine)", "latency of m=1 differs"),
         ("UPDATE record SET status = 'failed'", "latency of m=1 differs"),
         ("DELETE FROM file", "latency of m=1 differs"),
         ("UPDATE run SET command = 'another'", "another one than the run of this id .*: command differ"),

@@ -223,6 +223,29 @@ def test_machines_code_and_variants_are_kept_once_and_go_with_the_last_run(path:
     assert set(counted().values()) == {0}
 
 
+def test_a_record_made_on_another_machine_than_its_run(path: Path, store: Store) -> None:
+    elsewhere = replace(MACHINE, hostname="elsewhere", cpu="another CPU")
+    first, second = RECORD, replace(RECORD, key="other", machine=elsewhere)
+    store.add_many(RUN.id, (first, second))
+    assert store.records() == (first, second)
+    records, _ = store.rows()
+    assert list(records["cpu"]) == ["a CPU", "another CPU"]
+    store.begin_run(replace(RUN, id="last", machine=elsewhere))
+    store.remove_run("last")
+    assert store.records() == (first, second)  # its machine is still needed
+    store.remove_run(RUN.id)
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT COUNT(*) FROM machine").fetchone() == (0,)
+
+
+def test_a_record_whose_machine_is_missing_is_damaged(path: Path, store: Store) -> None:
+    store.add(RUN.id, RECORD)
+    with closing(sqlite3.connect(path)) as writer, writer:
+        writer.execute("UPDATE record SET machine_id = 77")
+    assert store.records() == ()
+    assert "machine_id: got 77; expected a machine that is in the database" in store.damages.lines()[0]
+
+
 def test_a_record_that_cannot_be_kept_leaves_nothing_behind(store: Store) -> None:
     broken = replace(RECORD, measurements=(*RECORD.measurements, Measurement("x", 1.0, None)))  # type: ignore[arg-type]
     with pytest.raises(DrbenchError):
