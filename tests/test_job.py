@@ -10,7 +10,7 @@ from drbench_db import Store
 from drbench.errors import InputError
 from drbench.job import Job
 from drbench.records import Experiment, Variant
-from drbench.run.runner import folder
+from drbench.run.session import folder
 from drbench.text import printable
 from tests.books import RUN
 from tests.hostile import SURROGATE, TEXTS

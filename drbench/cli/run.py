@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drbench_kernels.bench.options import Settings
 
     from drbench.records import Run
-    from drbench.run.runner import Outcome
+    from drbench.run.session import Outcome
     from drbench.suite.tables import Suite
 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: also retry failed work.")]
@@ -102,13 +102,13 @@ def _unfinished(suite: Suite, db: str | None) -> Run:
     """The newest unfinished run of exactly this suite. NothingError if there is none."""
     from drbench_db import Store
 
-    from drbench.run import runner
+    from drbench.run.session import is_noise
     from drbench.suite.read import to_toml
 
     text = to_toml(suite)
     with Store.open(db) as store:
         for run in store.runs(suite.name):
-            if run.suite_text == text and run.status != "done" and not runner.is_noise(run):
+            if run.suite_text == text and run.status != "done" and not is_noise(run):
                 return run
     raise NothingError(
         f"--resume: got suite {suite.name!r}; expected an unfinished run of it with these settings. Leave --resume out"
@@ -119,14 +119,14 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
     from drbench_db import Store
 
     from drbench import trust
-    from drbench.run import runner
+    from drbench.run.session import folder, is_noise
     from drbench.suite.plan import named
     from drbench.suite.read import parse, validate
 
     with Store.open(db) as store:
         run = store.run(run_id)
         warn(store)
-    if runner.is_noise(run):  # its suite is that of the networks: resuming would train and count them
+    if is_noise(run):  # its suite is that of the networks: resuming would train and count them
         raise InputError(f"--resume: got {run.id}, a noise run; expected a run of a suite, a model or ops")
     document = parse(run.suite_text, run.id)
     if set(document) == {OPS}:
@@ -137,7 +137,7 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
         _execute_ops(settings, db, resume=run)
         return
     suite = validate(document, run.id)
-    if not trust.is_own(run, runner.folder(o.files(db), run)):
+    if not trust.is_own(run, folder(o.files(db), run)):
         trust.require(named(suite), trusted, f"run {run.id}, which this machine did not start,", "--trust NAME")
     _execute(suite, db, dry_run=False, resume=run, retry_failed=retry_failed)
 

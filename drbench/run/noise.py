@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from drbench import interrupts
 from drbench.errors import InputError
-from drbench.job import now
 from drbench.latency import schedule
 from drbench.latency.schedule import LEVEL, is_plain
-from drbench.records import NOISE, Event, Experiment, Record, Run
-from drbench.run.lock import hold
-from drbench.run.runner import Outcome, here, new_run_id, prepare, under_way
+from drbench.records import NOISE, Event, Experiment, Record
+from drbench.run.runner import here, prepare
+from drbench.run.session import Outcome, new_run, noise_name, session
 from drbench.run.stages import limits_of
 from drbench.statistics.ratios import Interval, ratio_interval, resolution
 from drbench.suite.read import to_toml
@@ -56,18 +55,8 @@ def measure(
     on_event: OnEvent = lambda event: None,
 ) -> tuple[Outcome, tuple[Floor, ...]]:
     """Take the floor for about `max_time` seconds and keep it. InputError for a suite without plain networks."""
-    from drbench.measure.machine import code
-
     one = _experiment(suite)
-    run = Run(
-        id=new_run_id(f"{NOISE}-{suite.name}"),
-        suite=suite.name,
-        suite_text=to_toml(suite),
-        command=command,
-        started=now(),
-        machine=here(),
-        code=code(),
-    )
+    run = new_run(noise_name(suite.name), suite.name, to_toml(suite), command, here())
     records: list[Record] = []
     start = time.perf_counter()
     blocks: list[float] = []
@@ -78,16 +67,13 @@ def measure(
         on_event(Event("step", NOISE, min(round(passed), round(max_time)), round(max_time)))
         return number < LEAST or passed + passed / number < max_time
 
-    with hold(files / run.id, run.id), under_way(store, run) as ending, Workers() as workers:
-        for record in schedule.measure(one, workers, limits_of(suite), workdir=files / run.id, go_on=go_on):
+    with session(store, run, files) as current, Workers() as workers:
+        for record in schedule.measure(one, workers, limits_of(suite), workdir=current.files, go_on=go_on):
             with interrupts.shielded:
-                store.add(run.id, record)
+                current.keep(record)
                 records.append(record)
             on_event(Event("variant", record.variant.architecture, payload=record))
-        ending.status = "failed" if any(record.status != "done" for record in records) else "done"
-    failed = sum(record.status != "done" for record in records)
-    outcome = Outcome(run.id, ending.status, len(records) - failed, failed)
-    return outcome, tuple(floors(records, blocks[-1] if blocks else 0.0))
+    return current.outcome, tuple(floors(records, blocks[-1] if blocks else 0.0))
 
 
 def floors(records: Sequence[Record], seconds: float) -> Iterator[Floor]:

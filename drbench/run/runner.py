@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from drbench import interrupts, trust
 from drbench.errors import InputError, NothingError
-from drbench.records import NOISE, Event, Experiment, Machine, Run
-from drbench.run.lock import hold
-from drbench.run.stages import Counts, Going, limits_of, value_of
+from drbench.records import Event, Experiment, Machine, Run
+from drbench.run.session import Counts, Outcome, new_run, session
+from drbench.run.stages import Going, limits_of, value_of
 from drbench.suite.plan import named, plan
 from drbench.suite.read import to_toml
 from drbench.suite.tables import Suite
-from drbench.text import is_utf8, printable
 from drbench.workers import Workers
 
 if TYPE_CHECKING:
     from drbench_db import Store
 
 OnEvent = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run. `status`: "done", "failed" (some variant did) or "interrupted".
-
-    `skipped`: done before; `lost`: failed before, and not tried again.
-    """
-
-    run_id: str
-    status: str
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    lost: int = 0
-
-
-def new_run_id(suite: str) -> str:
-    """Short, sortable, readable, unique: 20261123-1405-mobilenet-ab12 (UTC)."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M}-{_in_id(suite)}-{secrets.token_hex(2)}"
-
-
-def is_noise(run: Run) -> bool:
-    """Whether `drbench noise` made the run. Its suite is that of the networks, so only its id tells it apart."""
-    return bool(re.fullmatch(rf"\d{{8}}-\d{{4}}-{re.escape(_in_id(f'{NOISE}-{run.suite}'))}-[0-9a-f]{{4}}", run.id))
-
-
-def _in_id(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:40]
 
 
 def prepare(suite: Suite, on_event: OnEvent = lambda event: None) -> tuple[Experiment, ...]:
@@ -96,81 +61,15 @@ def run_suite(
     work = prepare(suite, on_event) if work is None else work
     if resume:
         same_place(resume)
-    run = resume or _new(suite, command)
-    own = folder(files, run)
-    with hold(own, run.id):
-        if resume is None:
-            trust.sign(run, own)
-        return _held(suite, work, store, run, own, resume is not None, retry_failed, on_event)
-
-
-def folder(files: Path, run: Run) -> Path:
-    """The folder of a run's files below `files`.
-
-    InputError for an id that drbench never makes (a foreign database), and for a path that is not UTF-8.
-    """
-    if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
-        raise InputError(f"run {run.id!r:.150}: an id has letters, digits and -_. only; nothing was written")
-    if not is_utf8(str(files)):  # refused now, and not when a record that names its weights is to be stored
-        raise InputError(f"drbench-files: got '{printable(files)}'; expected a directory whose name is UTF-8. Use --db")
-    return files / run.id
-
-
-def _held(
-    suite: Suite,
-    work: Sequence[Experiment],
-    store: Store,
-    run: Run,
-    files: Path,
-    again: bool,
-    retry_failed: bool,
-    on_event: OnEvent,
-) -> Outcome:
-    counts = Counts()
-    with under_way(store, run, again=again) as ending:
+    run = resume or new_run(suite.name, suite.name, to_toml(suite), command, here())
+    with session(store, run, files, again=resume is not None) as current, Workers() as workers:
         done, failed = _before(store, run)
-        with Workers() as workers:
-            lost = frozenset() if retry_failed else failed
-            going = Going(suite, files, workers, done, lost, counts, on_event)
-            for record in going.records(work):
-                with interrupts.shielded:
-                    store.add(run.id, record)
-                    counts.add(record)
-                on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
-        ending.status = "failed" if counts.failed or counts.lost else "done"
-    return Outcome(run.id, ending.status, counts.done, counts.failed, counts.skipped, counts.lost)
-
-
-@dataclass
-class Ending:
-    """How a run ends: "failed" until something else is known."""
-
-    status: str = "failed"
-
-
-@contextmanager
-def under_way(store: Store, run: Run, *, again: bool = False) -> Iterator[Ending]:
-    """Begin a run (`again`: reopen it) and note how it ended. An interrupt of the block ends here: "interrupted"."""
-    ending, begun, entered = Ending(), False, False
-    try:
-        with interrupts.shielded:
-            if again:
-                store.reopen_run(run.id)
-            else:
-                store.begin_run(run)
-            begun = True
-        entered = True
-        yield ending
-    except KeyboardInterrupt:
-        ending.status = "interrupted"
-        if not entered:
-            raise
-    finally:
-        if begun:
-            with interrupts.shielded:
-                if ending.status == "failed" and interrupts.asked():  # what failed was interrupted
-                    ending.status = "interrupted"
-                store.end_run(run.id, ending.status)
+        lost = frozenset() if retry_failed else failed
+        going = Going(suite, current.files, workers, done, lost, current.counts, on_event)
+        for record in going.records(work):
+            current.keep(record)
+            on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
+    return current.outcome
 
 
 def same_place(run: Run) -> None:
@@ -201,21 +100,6 @@ def dry_run(suite: Suite, on_event: OnEvent) -> None:
         going = Going(counted, Path(files), workers, frozenset(), frozenset(), Counts(), on_event)
         for record in going.records(plan(counted)):
             on_event(Event("variant", record.label, payload=record))
-
-
-def _new(suite: Suite, command: str) -> Run:
-    from drbench.job import now
-    from drbench.measure.machine import code
-
-    return Run(
-        id=new_run_id(suite.name),
-        suite=suite.name,
-        suite_text=to_toml(suite),
-        command=command,
-        started=now(),
-        machine=here(),
-        code=code(),
-    )
 
 
 def _before(store: Store, run: Run) -> tuple[Set[str], Set[str]]:

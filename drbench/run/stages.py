@@ -17,6 +17,7 @@ from drbench.job import Job
 from drbench.latency import schedule
 from drbench.published import Published, published
 from drbench.records import STAGES, Event, Experiment, Record, Variant
+from drbench.run.session import Counts
 from drbench.suite.plan import variants
 from drbench.suite.tables import Suite
 from drbench.workers import Ended, Limits, Workers
@@ -55,23 +56,6 @@ def references(suite: Suite) -> tuple[Published, ...]:
         for row in published()
         if row.model in names and any(fnmatchcase(f"{row.model}/{row.operator}", glob) for glob in suite.references)
     )
-
-
-@dataclass
-class Counts:
-    """Of records, as they are made."""
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    lost: int = 0
-
-    def add(self, record: Record) -> None:
-        """One more."""
-        if record.status == "done":
-            self.done += 1
-        else:
-            self.failed += 1
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from drbench.errors import FailedError, InputError, NothingError
 from drbench.identity import experiment_key
 from drbench.records import Event
 from drbench.run import runner, stages
+from drbench.run.session import new_run_id
 from drbench.suite.plan import plan
 from drbench.suite.read import validate
 from drbench.suite.tables import Suite
@@ -39,10 +40,10 @@ def made(**changes: Any) -> Suite:
 
 
 def test_run_ids_are_sortable_readable_and_unique() -> None:
-    first, second = runner.new_run_id("mobilenet"), runner.new_run_id("mobilenet")
+    first, second = new_run_id("mobilenet"), new_run_id("mobilenet")
     assert re.fullmatch(r"\d{8}-\d{4}-mobilenet-[0-9a-f]{4}", first)
     assert first != second
-    assert "/" not in runner.new_run_id("../my.module:net")
+    assert "/" not in new_run_id("../my.module:net")
 
 
 def test_suite_is_kept_as_it_was_run(store: Store, tmp_path: Path) -> None:

@@ -14,14 +14,13 @@ from drbench_kernels.bench.options import Settings
 from drbench_kernels.bench.runner import Bench, settings_as_before
 from drbench_kernels.bench.ways import LAYER
 
-from drbench import interrupts
 from drbench.errors import InputError
-from drbench.measure.machine import code, machine
+from drbench.measure.machine import machine
 from drbench.records import OPS, Event, Run
-from drbench.run.lock import hold
 from drbench.run.opbench.convert import key, records, variant
 from drbench.run.opbench.files import suite_text
-from drbench.run.runner import Outcome, folder, new_run_id, same_place, under_way
+from drbench.run.runner import same_place
+from drbench.run.session import Outcome, new_run, session
 
 __all__ = ["LAYER", "resumed", "run_ops", "settings"]
 
@@ -73,40 +72,23 @@ def run_ops(
     if resume is not None:
         same_place(resume)
     table = wanted.as_json()
-    run = resume or _new(table, command)
-    counts = {"done": 0, "failed": 0, "skipped": 0}
-    with hold(folder(files, run), run.id), under_way(store, run, again=resume is not None) as ending:
+    run = resume or new_run(OPS, OPS, suite_text(table), command, machine())
+    with session(store, run, files, again=resume is not None) as current:
         skip = store.done_keys(run.id)
         bench = Bench(wanted)
-        session = bench.session(command, facts.machine(torch.device(wanted.device)))
+        about_session = bench.session(command, facts.machine(torch.device(wanted.device)))
         shapes = list(bench.cases())
         for number, (shape, cases) in enumerate(shapes):
             on_event(Event("stage", f"{OPS} {shape.name}", number, len(shapes)))
             about = {**asdict(shape), "name": shape.name}
             if all(key(variant(about, way, table), table) in skip for way in wanted.ways):
-                counts["skipped"] += len(wanted.ways)
+                current.counts.skipped += len(wanted.ways)
                 continue
             rows = [{**bench.measure(case), "session": 0} for case in cases]
-            found = records(table, [{**session, "rates": bench.rates_found()}], rows)
-            counts["skipped"] += sum(record.key in skip for record in found)
-            found = [record for record in found if record.key not in skip]  # the others were measured beside these
-            with interrupts.shielded:
-                store.add_many(run.id, found)
-                for record in found:
-                    counts["done" if record.status == "done" else "failed"] += 1
+            measured = records(table, [{**about_session, "rates": bench.rates_found()}], rows)
+            new = [record for record in measured if record.key not in skip]  # the others were measured beside these
+            current.counts.skipped += len(measured) - len(new)
+            current.keep(*new)
             line = summary.shape_line(rows)
             on_event(Event("note", f"[{number + 1}/{len(shapes)}] {shape.name}: {line}"))
-        ending.status = "failed" if counts["failed"] else "done"
-    return Outcome(run.id, ending.status, **counts)
-
-
-def _new(table: Mapping[str, Any], command: str) -> Run:
-    return Run(
-        id=new_run_id(OPS),
-        suite=OPS,
-        suite_text=suite_text(table),
-        command=command,
-        started=facts.now(),
-        machine=machine(),
-        code=code(),
-    )
+    return current.outcome

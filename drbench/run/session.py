@@ -1,0 +1,151 @@
+"""The life cycle of a run, one for suites, noise and the operator benchmark.
+
+A run belongs to one process at a time (`run.lock`). It is begun, or reopened, in the store; its records are kept as
+they are made; and it ends as "done", "failed" or "interrupted", whatever stops it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drbench import interrupts, trust
+from drbench.errors import InputError
+from drbench.job import now
+from drbench.records import NOISE, Machine, Record, Run
+from drbench.run.lock import hold
+from drbench.text import is_utf8, printable
+
+if TYPE_CHECKING:
+    from drbench_db import Store
+
+
+@dataclass
+class Counts:
+    """Pieces of work of a run: `skipped` ones were done before, `lost` ones failed before and are not tried again."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `status`: "done", "failed" (some of its work failed) or "interrupted"; counts as in Counts."""
+
+    run_id: str
+    status: str
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    lost: int = 0
+
+
+@dataclass
+class Session:
+    """A run that is under way, in its `files`; made by `session`."""
+
+    store: Store
+    run: Run
+    files: Path
+    counts: Counts = field(default_factory=Counts)
+    status: str = "failed"
+
+    def keep(self, *records: Record) -> None:
+        """Store records in one commit and count them. An interrupt waits until both are done."""
+        with interrupts.shielded:
+            self.store.add_many(self.run.id, records)
+            for record in records:
+                if record.status == "done":
+                    self.counts.done += 1
+                else:
+                    self.counts.failed += 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; call this after the `with` block."""
+        return Outcome(self.run.id, self.status, **vars(self.counts))
+
+
+@contextmanager
+def session(store: Store, run: Run, files: Path, *, again: bool = False) -> Iterator[Session]:
+    """Hold a run for the `with` block; begin it before (`again`: reopen it) and end it after, whatever happens.
+
+    Ctrl-C ends the block in order: the run is "interrupted" and nothing is raised. The files of the run go to
+    `files`/RUN.
+
+    Raises:
+        InputError: another process holds the run; see also `folder`.
+    """
+    own = folder(files, run)
+    with hold(own, run.id):
+        if not again:
+            trust.sign(run, own)
+        current = Session(store, run, own)
+        begun = entered = False
+        try:
+            with interrupts.shielded:
+                if again:
+                    store.reopen_run(run.id)
+                else:
+                    store.begin_run(run)
+                begun = True
+            entered = True
+            yield current
+            current.status = "failed" if current.counts.failed or current.counts.lost else "done"
+        except KeyboardInterrupt:
+            current.status = "interrupted"
+            if not entered:
+                raise
+        finally:
+            if begun:
+                with interrupts.shielded:
+                    if current.status == "failed" and interrupts.asked():  # what failed was interrupted
+                        current.status = "interrupted"
+                    store.end_run(run.id, current.status)
+
+
+def new_run(name: str, suite: str, suite_text: str, command: str, machine: Machine) -> Run:
+    """A run that begins now on `machine`, in the code that is here. `name` becomes part of its id."""
+    from drbench.measure.machine import code
+
+    return Run(new_run_id(name), suite, suite_text, command, now(), machine, code())
+
+
+def new_run_id(name: str) -> str:
+    """Short, sortable, readable, unique: 20261123-1405-mobilenet-ab12 (UTC)."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M}-{_in_id(name)}-{secrets.token_hex(2)}"
+
+
+def noise_name(suite: str) -> str:
+    """The name, in its id, of a noise run of a suite."""
+    return f"{NOISE}-{suite}"
+
+
+def is_noise(run: Run) -> bool:
+    """Whether `drbench noise` made the run. Its suite is that of the networks, so only its id tells it apart."""
+    name = re.escape(_in_id(noise_name(run.suite)))
+    return bool(re.fullmatch(rf"\d{{8}}-\d{{4}}-{name}-[0-9a-f]{{4}}", run.id))
+
+
+def folder(files: Path, run: Run) -> Path:
+    """The folder of a run's files below `files`.
+
+    InputError for an id that drbench never makes (a foreign database), and for a path that is not UTF-8.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
+        raise InputError(f"run {run.id!r:.150}: an id has letters, digits and -_. only; nothing was written")
+    if not is_utf8(str(files)):  # refused now, and not when a record that names its weights is to be stored
+        raise InputError(f"drbench-files: got '{printable(files)}'; expected a directory whose name is UTF-8. Use --db")
+    return files / run.id
+
+
+def _in_id(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:40]
