@@ -1,4 +1,7 @@
-"""Experiment -> Records: the one module that knows models, data, training and measuring together."""
+"""What workers do: Experiment -> Result. The one module that knows models, data, training and measuring together.
+
+A stage names the function of its work (drbench.stages); the process that runs the suite makes the Record.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,17 @@ from drbench.data import Splits, open_data
 from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
 from drbench.errors import InputError, unknown
+from drbench.executor import OnEvent, ignore
 from drbench.figures import DEFAULT
-from drbench.job import Job
+from drbench.job import Result
 from drbench.latency import timer
-from drbench.latency.block import Network
+from drbench.latency.block import prepared
 from drbench.measure import cost, kernels, memory
 from drbench.measure.machine import machine
 from drbench.models.model_file import allow, variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
-from drbench.operators import OPERATORS, DRConv2d
+from drbench.operators import OPERATORS
 from drbench.published import published
 from drbench.records import (
     PLAIN,
@@ -37,49 +41,25 @@ from drbench.records import (
     LatencySettings,
     Machine,
     Measurement,
-    Record,
     Variant,
 )
 from drbench.tasks import networks, task_named
 from drbench.training.evaluation import evaluate
 from drbench.training.loop import fit
 
-OnEvent = Callable[[Event], None]
 STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
 """What published multiply-adds and parameters are for."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 """Training precision -> dtype of the convolutions; else float32."""
 
 
-def quiet(event: Event) -> None:
-    """Nobody wants to know."""
-
-
-def run(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEvent = quiet) -> Record:
-    """Do the work of a variant (cost, memory, train): its Record. Whatever goes wrong is raised.
-
-    `workdir`: for checkpoints and weights; `resume`: go on from a checkpoint that is there.
-    """
-    (variant,) = experiment.variants
-    (label,) = experiment.labels or identity.labels(experiment.variants)
-    job = Job(experiment, variant, label)
-    kernels.refresh()
-    if experiment.stage == "cost":
-        return _cost(job)
-    if experiment.stage == "memory":
-        return _memory(job)
-    if experiment.eval_weights is not None:
-        return _evaluate(job)
-    return _train(job, workdir, resume, say)
-
-
-def here(*, say: OnEvent = quiet) -> Machine:
+def here(*, say: OnEvent = ignore) -> Machine:
     """This machine as a process that has torch sees it."""
     return machine()
 
 
 def prepare(
-    experiments: Sequence[Experiment], weights: str | None, trust: Collection[str] = (), *, say: OnEvent = quiet
+    experiments: Sequence[Experiment], weights: str | None, trust: Collection[str] = (), *, say: OnEvent = ignore
 ) -> tuple[Experiment, ...]:
     """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does.
 
@@ -91,7 +71,7 @@ def prepare(
     return work
 
 
-def check(experiments: Sequence[Experiment], *, say: OnEvent = quiet) -> None:
+def check(experiments: Sequence[Experiment], *, say: OnEvent = ignore) -> None:
     """InputError for any name that does not exist, and data that cannot be trained on, before any work is done."""
     for variant in {identity.variant_hash(v): v for experiment in experiments for v in experiment.variants}.values():
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
@@ -105,7 +85,7 @@ def check(experiments: Sequence[Experiment], *, say: OnEvent = quiet) -> None:
                 raise unknown("recipe", first, models.RECIPES)
     checked: list[Splits] = []
     for experiment in experiments:
-        if experiment.stage == "train":
+        if experiment.data is not None:
             splits, variant = _opened(experiment, say), experiment.variants[0]
             _check_fit(splits, variant, experiment)
             if not any(splits is other for other in checked):  # the same for all variants and seeds
@@ -145,19 +125,17 @@ def _other_classes(experiment: Experiment, splits: Splits) -> tuple[str, ...]:
     )
 
 
-def build_kernels(experiments: Iterable[Experiment], *, say: OnEvent = quiet) -> None:
-    """Build the native kernels where one of these will time or train region operators on the CPU; `say` gets notes."""
+def build_kernels(experiments: Iterable[Experiment], *, say: OnEvent = ignore) -> None:
+    """Build the kernels of the operators that one of these will time or train; `say` gets notes."""
     for experiment in experiments:
-        if experiment.stage != "cost" and any(map(_of_regions, experiment.variants)):
+        if experiment.latency or experiment.train:
             with suppress(InputError):  # no such device here: that is for its records to say
-                kernels.build_first(_device_of(experiment), lambda text: say(Event("note", text)))
+                kernels.build_first(_operators(experiment), _device_of(experiment), _text(say))
 
 
-def _of_regions(variant: Variant) -> bool:
-    if variant.operator == PLAIN:
-        return False
-    found = resolve_name("operator", variant.operator, OPERATORS)
-    return isinstance(found, type) and issubclass(found, DRConv2d)
+def _operators(experiment: Experiment) -> list[Any]:
+    converted = (variant.operator for variant in experiment.variants if variant.operator != PLAIN)
+    return [resolve_name("operator", name, OPERATORS) for name in dict.fromkeys(converted)]
 
 
 def _device_of(experiment: Experiment) -> torch.device:
@@ -165,11 +143,11 @@ def _device_of(experiment: Experiment) -> torch.device:
     return timer.device_of(LatencySettings(device=asked.device if asked else "auto"))
 
 
-def _kernels(model: nn.Module, device: torch.device, dtype: str) -> dict[str, str]:
-    """What computed the region convolutions, for the record; nothing where the network has none."""
-    if not any(isinstance(module, DRConv2d) for module in model.modules()):
-        return {}
-    return {"kernels": kernels.in_words(device, getattr(torch, dtype))}
+def _kernels(model: nn.Module, experiment: Experiment) -> dict[str, Any]:
+    """The kernels of a network that is trained or evaluated, for the record."""
+    assert experiment.train is not None
+    dtype = getattr(torch, AUTOCAST.get(experiment.train.precision, "float32"))
+    return kernels.of_model(model, _device_of(experiment), dtype)
 
 
 def of_weights(experiment: Experiment, weights: str, trust: Collection[str] = ()) -> Experiment:
@@ -193,7 +171,7 @@ def of_weights(experiment: Experiment, weights: str, trust: Collection[str] = ()
     return replace(experiment, variants=(variant,), seed=seed, labels=(label,), eval_weights=path)
 
 
-def resolve(variant: Variant, target: Variant, *, say: OnEvent = quiet) -> Variant:
+def resolve(variant: Variant, target: Variant, *, say: OnEvent = ignore) -> Variant:
     """The matched plain variant with the width at which it costs what `target` costs, within 1%."""
     assert variant.match is not None
     kernels.refresh()
@@ -212,8 +190,10 @@ def _figure(found: cost.Cost, by: str | None) -> int:
     return found.executed if found.madds is None else found.madds
 
 
-def _cost(job: Job) -> Record:
-    variant = job.variant
+def count_cost(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
+    """Multiply-adds and parameters of the one network."""
+    (variant,) = experiment.variants
+    kernels.refresh()
     model = networks.build(variant, seed=0)
     found = cost.count(model, variant.input_shape)
     measurements = [
@@ -237,7 +217,7 @@ def _cost(job: Job) -> Record:
         measurements += [Measurement("madds", n, "multiply-adds", "lower", part) for part, n in found.parts.items()]
     measurements += _reference(variant)
     settings = {"counting": identity.COUNTING}
-    return job.record(settings=settings, measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
+    return Result(settings=settings, measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
 
 
 def _other_output(variant: Variant) -> list[str]:
@@ -251,13 +231,15 @@ def _other_output(variant: Variant) -> list[str]:
     return []
 
 
-def _memory(job: Job) -> Record:
-    """Of inference at the largest batch size."""
-    settings = job.experiment.latency or LatencySettings()
+def measure_memory(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
+    """Peak memory of inference at the largest batch size."""
+    (variant,) = experiment.variants
+    kernels.refresh()
+    settings = experiment.latency or LatencySettings()
     device, size = timer.device_of(settings), max(settings.batch_sizes)
     with timer.settings_context(settings) as context:
-        found = memory.inference(lambda size: Network(job.variant, settings).call(size), size, device)
-    return job.record(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
+        found = memory.inference(lambda size: prepared(variant, settings).call(size), size, device)
+    return Result(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
 
 
 def _peak(found: memory.Peak, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
@@ -279,34 +261,39 @@ def _reference(variant: Variant) -> list[Measurement]:
     return [Measurement(name, value, unit, "lower") for name, value, unit in both if value is not None]
 
 
-def _train(job: Job, workdir: Path, resume: bool, say: OnEvent) -> Record:
-    experiment, splits = job.experiment, _opened(job.experiment)
+def train(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEvent = ignore) -> Result:
+    """Train the one network and evaluate it; `workdir` gets checkpoints and weights.
+
+    resume: go on from a checkpoint that is there.
+    """
+    (variant,) = experiment.variants
+    (label,) = experiment.labels or identity.labels(experiment.variants)
+    kernels.refresh()
+    splits = _opened(experiment)
     assert experiment.train is not None
     assert experiment.seed is not None
     about = _about(splits)
     workdir.mkdir(parents=True, exist_ok=True)
     with memory.peak(_device_of(experiment)) as held:
-        model = networks.build(job.variant, seed=experiment.seed)
-        if is_import(job.variant.architecture) and job.variant.task == DEFAULT:
-            models.check_output(model, job.variant)
+        model = networks.build(variant, seed=experiment.seed)
+        if is_import(variant.architecture) and variant.task == DEFAULT:
+            models.check_output(model, variant)
         result = fit(
             model,
             splits,
             experiment.train,
-            task=task_named(job.variant.task),
+            task=task_named(variant.task),
             seed=experiment.seed,
             workdir=workdir,
             resume=resume,
             on_event=say,
         )
     weights = workdir / "weights.safetensors"
-    extra = {"label": job.label, "seed": experiment.seed, "train": asdict(experiment.train), **about}
-    models.save_model(
-        weights, model, job.variant, classes=splits.classes, preprocessing=splits.preprocessing, extra=extra
-    )
+    extra = {"label": label, "seed": experiment.seed, "train": asdict(experiment.train), **about}
+    models.save_model(weights, model, variant, classes=splits.classes, preprocessing=splits.preprocessing, extra=extra)
     dtype = AUTOCAST.get(experiment.train.precision, "float32")
-    return job.record(
-        settings={**about, **_kernels(model, _device_of(experiment), dtype)},
+    return Result(
+        settings={**about, **_kernels(model, experiment)},
         measurements=(*result.measurements, *_peak(held, _while_training(experiment, dtype))),
         epochs=result.epochs,
         outcomes=result.outcomes,
@@ -340,22 +327,21 @@ def _about(splits: Splits) -> dict[str, Any]:
     return about
 
 
-def _evaluate(job: Job) -> Record:
+def evaluate_weights(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
     """The test set through saved weights, prepared as the weights' own header says."""
-    experiment, splits = job.experiment, _opened(job.experiment)
+    (variant,) = experiment.variants
+    kernels.refresh()
+    splits = _opened(experiment)
     assert experiment.eval_weights is not None
     assert experiment.train is not None
     # `prepare` asked for trust; the file may have been changed since, so only what it named then
-    named = (job.variant.architecture, job.variant.operator, job.variant.task)
+    named = (variant.architecture, variant.operator, variant.task)
     model = models.load_model(experiment.eval_weights, trust=named)
-    measurements, outcomes = evaluate(model, splits, experiment.train, task_named(job.variant.task))
-    about = {
-        **_about(splits),
-        **_kernels(model, _device_of(experiment), AUTOCAST.get(experiment.train.precision, "float32")),
-    }
+    measurements, outcomes = evaluate(model, splits, experiment.train, task_named(variant.task))
+    about = {**_about(splits), **_kernels(model, experiment)}
     extra = models.read_header(experiment.eval_weights).get("extra", {})
     about["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
-    return job.record(
+    return Result(
         settings=about,
         measurements=measurements,
         outcomes=outcomes,
@@ -364,7 +350,7 @@ def _evaluate(job: Job) -> Record:
     )
 
 
-def _opened(experiment: Experiment, say: OnEvent = quiet) -> Splits:
+def _opened(experiment: Experiment, say: OnEvent = ignore) -> Splits:
     """The data set of a training experiment, brought to the size of its inputs."""
     assert experiment.data is not None
     assert experiment.train is not None

@@ -107,6 +107,11 @@ def experiment_key(experiment: Experiment, variant: Variant) -> str:
     return digest([experiment.stage, variant_hash(variant), experiment.seed, settings(experiment)])
 
 
+def is_plain(variant: Variant) -> bool:
+    """Whether others are compared with it: not converted, and not widened to another's cost."""
+    return variant.operator == PLAIN and variant.match is None
+
+
 def label(variant: Variant) -> str:
     """What a person calls the variant, short: "conv", "drconv m=8"; for a matched plain one see `labels`."""
     regions = variant.operator_args.get("regions")

@@ -1,7 +1,11 @@
-"""One variant of an experiment on its way to a Record: done, or failed with its reason. No torch."""
+"""One variant of an experiment, and the Record of it: with the result of its work, or failed with the reason.
+
+A worker returns a Result; the process that runs the suite makes the Record. No torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +13,7 @@ from typing import Any
 
 from drbench import identity
 from drbench.figures import FIGURES
-from drbench.records import Experiment, Record, Variant
+from drbench.records import Epoch, Experiment, LayerCost, Machine, Measurement, Outcomes, Record, Variant
 from drbench.text import printable
 
 
@@ -19,8 +23,21 @@ def now() -> str:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a worker returns of one variant; the fields are those of a Record. `settings` are added to the work's."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    layers: tuple[LayerCost, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    outcomes: Outcomes | None = None
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Job:
-    """One variant of an experiment; makes its Record, whatever becomes of it."""
+    """One variant of an experiment, from its start to its Record."""
 
     experiment: Experiment
     variant: Variant
@@ -32,26 +49,28 @@ class Job:
         """The name of the work."""
         return identity.experiment_key(self.experiment, self.variant)
 
-    def record(self, status: str = "done", **found: Any) -> Record:
-        """The Record with what was `found`."""
-        of_task = {} if self.experiment.figures is None else {FIGURES: self.experiment.figures}
-        settings = {**identity.settings(self.experiment), **of_task, **found.pop("settings", {})}
-        return Record(
-            key=self.key,
-            variant=self.variant,
-            variant_hash=identity.variant_hash(self.variant),
-            label=self.label,
-            stage=self.experiment.stage,
-            status=status,
-            started=self.started,
-            finished=now(),
-            seed=self.experiment.seed,
-            settings=settings,
-            **found,
-        )
+    def record(
+        self,
+        result: Result,
+        *,
+        done_as: Experiment | None = None,
+        machine: Machine | None = None,
+        notes: Sequence[str] = (),
+    ) -> Record:
+        """The Record of work that was done.
 
-    def failed(self, kind: str, reason: str, traceback: str, workdir: Path) -> Record:
-        """The Record of a worker that ended so (see workers.Ended): "crashed: SIGSEGV"; what was raised, by itself.
+        Args:
+            result: what the worker returned.
+            done_as: the experiment with the settings that were used, where they are not those that were asked for.
+            machine: where it was done; None: on the machine of the run.
+            notes: more notes, after those of the result.
+        """
+        return self._record("done", result, done_as or self.experiment, machine, (*result.notes, *notes))
+
+    def failed(
+        self, kind: str, reason: str, traceback: str, workdir: Path, *, machine: Machine | None = None
+    ) -> Record:
+        """The Record of work that ended as `kind` (see executor.Ended), with the `reason`: "crashed: SIGSEGV".
 
         The traceback, if there is one, goes to a file in `workdir`.
         """
@@ -62,4 +81,36 @@ class Job:
             log.write_text(traceback, encoding="utf-8", errors="backslashreplace")
             files["traceback"] = str(log)
         error = printable(reason if kind == "failed" else f"{kind}: {reason}", 500)
-        return self.record("failed", error=error, settings={"ended": kind}, files=files)
+        result = Result(settings={"ended": kind}, files=files)
+        return self._record("failed", result, self.experiment, machine, (), error)
+
+    def _record(
+        self,
+        status: str,
+        result: Result,
+        done_as: Experiment,
+        machine: Machine | None,
+        notes: tuple[str, ...],
+        error: str = "",
+    ) -> Record:
+        of_task = {} if done_as.figures is None else {FIGURES: done_as.figures}
+        return Record(
+            key=self.key,
+            variant=self.variant,
+            variant_hash=identity.variant_hash(self.variant),
+            label=self.label,
+            stage=self.experiment.stage,
+            status=status,
+            started=self.started,
+            finished=now(),
+            seed=self.experiment.seed,
+            error=error,
+            settings={**identity.settings(done_as), **of_task, **result.settings},
+            measurements=result.measurements,
+            layers=result.layers,
+            epochs=result.epochs,
+            outcomes=result.outcomes,
+            notes=notes,
+            files=result.files,
+            machine=machine,
+        )

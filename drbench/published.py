@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 
@@ -29,6 +31,15 @@ class Published:
 def published(architecture: str | None = None) -> tuple[Published, ...]:
     """The rows of one architecture (a name as in `drbench models list`), or all, in the file's order; () if none."""
     return tuple(row for row in _rows() if architecture in (None, row.model))
+
+
+def references(architectures: Collection[str], globs: Iterable[str]) -> tuple[Published, ...]:
+    """The rows of these architectures that one of the globs over architecture/operator names."""
+    return tuple(
+        row
+        for row in _rows()
+        if row.model in architectures and any(fnmatchcase(f"{row.model}/{row.operator}", glob) for glob in globs)
+    )
 
 
 def deviation(ours: float, theirs: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """What flows through drbench: frozen records without behaviour.
 
-`suite` makes Experiments, `experiment.run` turns each into Records, `store` keeps them, `report` and `check` read
-them. Nobody changes a record that was handed over. This module imports nothing but the standard library, so that
+`suite` makes Experiments, `experiment` turns each into a Result, `job` makes the Records, `store` keeps them, `report`
+and `check` read them. Records are never changed. This module imports nothing but the standard library, so that
 commands which only read results never load torch.
 
 A field that is added to a record needs a default. It enters hashes and work keys only where it differs from its default

@@ -13,6 +13,7 @@ from drbench.errors import InputError
 from drbench.identity import experiment_key, variant_hash
 from drbench.records import DataSettings, Event, Experiment, LatencySettings, Record, TrainSettings, Variant
 from drbench.workers import Workers
+from tests.executors import record_of
 
 SMALL = {"input_shape": (3, 32, 32), "num_classes": 10, "stem_stride": 1}
 PLAIN = Variant("mobilenet_v1_0.25", **SMALL)
@@ -26,7 +27,7 @@ def figures(record: Record) -> dict[tuple[str, str], float]:
 
 
 def test_cost_of_the_plain_network_is_half_of_torchs_flops(tmp_path: Path) -> None:
-    record = experiment.run(Experiment("cost", (PLAIN,)), tmp_path)
+    record = record_of(Experiment("cost", (PLAIN,)), tmp_path)
     model = models.build(PLAIN, seed=0).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.randn(1, 3, 32, 32))
@@ -39,7 +40,7 @@ def test_cost_of_the_plain_network_is_half_of_torchs_flops(tmp_path: Path) -> No
 
 
 def test_cost_has_parts_and_the_published_network_beside(tmp_path: Path) -> None:
-    record = experiment.run(Experiment("cost", (DRCONV,)), tmp_path)
+    record = record_of(Experiment("cost", (DRCONV,)), tmp_path)
     found = figures(record)
     parts = {part for name, part in found if name == "madds" and part}
     assert {"region_conv", "guide", "routing", "mixing"} <= parts
@@ -49,12 +50,12 @@ def test_cost_has_parts_and_the_published_network_beside(tmp_path: Path) -> None
 def test_training_records_what_it_found_and_leaves_the_network(tmp_path: Path) -> None:
     events: list[Event] = []
     one = Experiment("train", (DRCONV,), 3, DATA, TRAIN)
-    record = experiment.run(one, tmp_path, say=events.append)
+    record = record_of(one, tmp_path, say=events.append)
     assert (record.status, record.seed, record.outcomes.count, len(record.epochs)) == ("done", 3, 20, 1)
     assert record.settings["train"]["epochs"] == 1
     assert record.settings["synthetic"] is True
     assert [event.done for event in events if event.kind == "epoch"] == [1]
-    again = experiment.run(
+    again = record_of(
         experiment.of_weights(Experiment("train", (PLAIN,), 0, DATA, TRAIN), record.files["weights"]), tmp_path
     )
     for key in ("data_digest", "test_digest", "preprocessing"):
@@ -79,8 +80,8 @@ def test_matched_network_costs_what_its_target_does(by: str, tmp_path: Path) -> 
     wanted = Variant("mobilenet_v1_0.25", match=by, matched_to=variant_hash(DRCONV), **SMALL)
     found = experiment.resolve(wanted, DRCONV)
     assert found.width is not None
-    ours = experiment.run(Experiment("cost", (found,)), tmp_path)
-    target = experiment.run(Experiment("cost", (DRCONV,)), tmp_path)
+    ours = record_of(Experiment("cost", (found,)), tmp_path)
+    target = record_of(Experiment("cost", (DRCONV,)), tmp_path)
     assert figures(ours)[by, ""] == pytest.approx(figures(target)[by, ""], rel=0.01)
 
 
@@ -96,9 +97,7 @@ def test_memory_of_inference_holds_the_weights_and_grows_with_the_batch(tmp_path
     for batch in (1, 64):
         settings = LatencySettings(batch_sizes=(batch,), threads=1, device="cpu")
         with Workers() as workers:  # it changes how its process allocates
-            record = workers.run(
-                "drbench.experiment:run", Experiment("memory", (wide,), latency=settings), tmp_path
-            ).value
+            record = record_of(Experiment("memory", (wide,), latency=settings), tmp_path, executor=workers)
         (measured,) = record.measurements
         assert (measured.name, measured.part, measured.unit) == ("peak_memory", "host", "bytes")
         assert (measured.context["batch_size"], measured.context["phase"]) == (batch, "inference")
@@ -110,7 +109,7 @@ def test_memory_of_inference_holds_the_weights_and_grows_with_the_batch(tmp_path
 
 
 def test_memory_of_training_is_recorded_beside_its_accuracy(tmp_path: Path) -> None:
-    record = experiment.run(Experiment("train", (PLAIN,), 0, DATA, TRAIN), tmp_path)
+    record = record_of(Experiment("train", (PLAIN,), 0, DATA, TRAIN), tmp_path)
     (held,) = (m for m in record.measurements if m.name == "peak_memory")
     assert (held.part, held.context["phase"], held.context["batch_size"]) == ("host", "train", 10)
     assert held.value > 3 * 4 * sum(p.numel() for p in models.build(PLAIN, seed=0).parameters())
@@ -128,7 +127,7 @@ def test_weights_whose_classes_have_other_names_are_told(tmp_path: Path) -> None
     summary, note = (event.text for event in said)
     assert summary.startswith("data shapes: 10 classes, 89 train, 11 validation, 20 test images; values ")
     assert note.startswith("class 2 is 'ring-below' for the weights and 'ring-above' in data set 'shapes' (2 of 10")
-    assert experiment.run(one, tmp_path).notes == (note,)
+    assert record_of(one, tmp_path).notes == (note,)
 
 
 OWN = """
@@ -153,12 +152,12 @@ def test_a_callables_network_is_trained_only_for_the_classes_that_it_gives(tmp_p
     (tmp_path / "own_kwargs.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     variant = Variant("own_kwargs:taking", input_shape=(3, 32, 32), num_classes=10)
-    record = experiment.run(Experiment("train", (variant,), 0, DATA, TRAIN), tmp_path)
+    record = record_of(Experiment("train", (variant,), 0, DATA, TRAIN), tmp_path)
     assert (record.status, record.variant.num_classes) == ("done", 10)
     events: list[Event] = []
     fixed = replace(variant, architecture="own_kwargs:fixed")
     with pytest.raises(InputError, match=r"^num_classes: got 10, but 'own_kwargs:fixed' gives 4 classes\. It has no"):
-        experiment.run(Experiment("train", (fixed,), 0, DATA, TRAIN), tmp_path, say=events.append)
+        record_of(Experiment("train", (fixed,), 0, DATA, TRAIN), tmp_path, say=events.append)
     assert not events
-    notes = experiment.run(Experiment("cost", (fixed,)), tmp_path).notes
+    notes = record_of(Experiment("cost", (fixed,)), tmp_path).notes
     assert any(note.startswith("num_classes: got 10, but 'own_kwargs:fixed' gives 4 classes") for note in notes)

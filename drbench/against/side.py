@@ -113,10 +113,10 @@ class Resident:
         known = {field.name for field in fields(LatencySettings)}
         settings = LatencySettings(**{key: value for key, value in latency.items() if key in known})
         context = self.stack.enter_context(timing.quiet(settings))
-        network = block.Network(Variant(**variant), settings)
+        network = block.prepared(Variant(**variant), settings)
         for size in settings.batch_sizes:
             self.calls[size] = network.call(size)
-        self.wait = timing.waiting(settings)
+        self.wait = block.RUNTIME.wait(timing.device_of(settings))
         self.rest = REST if context["threads"] > 1 else 0.0
         return {**context, **network.about(), "torch": torch.__version__}
 

@@ -13,6 +13,7 @@ from drbench.cli.output import say
 from drbench.figures import CLASSIFY, FIGURES, of_settings
 from drbench.identity import settings
 from drbench.records import Epoch, Event, Experiment, Record
+from drbench.stages import STAGES, line
 from drbench.streams import for_bars
 from drbench.text import CELL, printable
 
@@ -65,7 +66,7 @@ class Progress:
             case "stage":
                 self._stage(event)
             case "variant":
-                self._line(outcome(event.payload))
+                self._line(line(event.payload))
             case "epoch":
                 self._epoch(event)
             case "step":
@@ -88,8 +89,8 @@ class Progress:
             self.headline = of_settings({**settings(one), FIGURES: one.figures}).main
             name = f"{one.variants[0].architecture} {', '.join(one.labels)}"
             self.place = name if one.seed is None else f"{name} seed {one.seed}"
-            if self.bars is None and event.text == "train":
-                self._line(f"train {event.done + 1}/{event.total} {self.place}")
+            if self.bars is None and event.text in STAGES and STAGES[event.text].announced:
+                self._line(f"{event.text} {event.done + 1}/{event.total} {self.place}")
         if self.bars is not None:
             if self.suite is None:
                 self.suite = self.bars.add_task("")
@@ -139,28 +140,3 @@ class Progress:
                 cost_table(records, references),
                 self.bars.console if self.bars is not None and sys.stdout.isatty() else None,
             )
-
-
-def outcome(record: Record) -> str:
-    """One line on what became of a variant."""
-    name = f"{record.stage} {record.variant.architecture} {record.label}"
-    if record.seed is not None:
-        name += f" seed {record.seed}"
-    if record.status != "done":
-        return f"{name}: {record.status}: {record.error}"
-    found = {m.name: m for m in reversed(record.measurements) if not m.part}
-    match record.stage:
-        case "cost":
-            main = found.get("madds") or found["executed"]
-            kind = "multiply-adds" if main.name == "madds" else "executed multiply-adds (convention not declared)"
-            return f"{name}: {main.value / 1e6:.2f} M {kind}, {found['params'].value / 1e6:.2f} M parameters"
-        case "memory":
-            parts = [(m.part, m.value) for m in record.measurements if m.name == "peak_memory"]
-            size = record.measurements[0].context["batch_size"]
-            held = ", ".join(f"{value / 2**20:.1f} MiB of the {part}'s memory" for part, value in parts)
-            return f"{name}: {held} at batch {size}"
-        case "latency" | "noise":
-            times = [m for m in record.measurements if m.name == "latency"]
-            return f"{name}: " + ", ".join(f"{1e3 * m.value:.2f} ms at batch {m.context['batch_size']}" for m in times)
-    headline = of_settings(record.settings).main
-    return f"{name}: {headline.called} {headline.text(found[headline.name].value)} on test"

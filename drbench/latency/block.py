@@ -9,42 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from drbench.latency import busy, timer
+from drbench.latency.runtimes import RUNTIMES, Prepared
 from drbench.latency.turns import COPY, PLAIN, VARIANT
 from drbench.measure import kernels
-from drbench.operators import DRConv2d
 from drbench.records import Event, LatencySettings, Variant
 from drbench.tasks import networks
 
+RUNTIME = RUNTIMES["torch"]
 
-class Network:
-    """A variant as it is timed: weights as initialised, in evaluation mode, on its device, in its memory format."""
 
-    def __init__(self, variant: Variant, settings: LatencySettings) -> None:
-        kernels.refresh()
-        self.variant, self.settings = variant, settings
-        self.device, self.dtype = timer.device_of(settings), getattr(torch, settings.dtype)
-        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        model = networks.build(variant, seed=0).eval().to(device=self.device, dtype=self.dtype)
-        self.model = model.to(memory_format=self.layout)
-        self.regions = any(isinstance(module, DRConv2d) for module in self.model.modules())
-
-    def call(self, size: int) -> Callable[[], object]:
-        """Inference of so many images of noise, the same in every process."""
-        images = torch.randn(size, *self.variant.input_shape, generator=torch.Generator().manual_seed(0))
-        given = images.to(device=self.device, dtype=self.dtype, memory_format=self.layout)
-
-        def forward() -> object:
-            with torch.inference_mode():
-                return self.model(given)
-
-        return forward
-
-    def about(self) -> dict[str, Any]:
-        """What its time depends on beside the settings: the kernels of its region convolutions, if it has any."""
-        return {"kernels": kernels.in_words(self.device, self.dtype)} if self.regions else {}
+def prepared(variant: Variant, settings: LatencySettings) -> Prepared:
+    """A variant that is ready to be timed, with weights as initialised from seed 0."""
+    kernels.refresh()
+    return RUNTIME.prepare(networks.build(variant, seed=0), settings, variant.input_shape)
 
 
 def block(
@@ -63,10 +41,11 @@ def block(
     asked = {PLAIN: plain, COPY: plain, VARIANT: variant}
     watch = busy.Watch()
     with timer.settings_context(settings) as context:
-        networks = {seat: Network(which, settings) for seat, which in asked.items() if which is not None}
+        timed = {seat: prepared(which, settings) for seat, which in asked.items() if which is not None}
+        wait = RUNTIME.wait(timer.device_of(settings))
         samples = {}
         for size in settings.batch_sizes:
             say(Event("step", f"batch {size}"))
-            samples[size] = timer.measure({seat: one.call(size) for seat, one in networks.items()}, settings)
-    about = {seat: one.about() for seat, one in networks.items()}
+            samples[size] = timer.measure({seat: one.call(size) for seat, one in timed.items()}, settings, wait=wait)
+    about = {seat: one.about() for seat, one in timed.items()}
     return {"samples": samples, "context": context, "about": about, "load": watch.load()}

@@ -13,28 +13,27 @@ from statistics import median
 from typing import Any
 
 from drbench import identity
-from drbench.job import Job
+from drbench.executor import Ended, Executor, Limits, OnEvent, ignore
+from drbench.identity import is_plain
+from drbench.job import Job, Result
 from drbench.latency import busy, turns
 from drbench.latency.turns import Samples, log_ratio, ratios, together
-from drbench.records import PLAIN, Event, Experiment, LatencySettings, Measurement, Record, Variant
+from drbench.records import Event, Experiment, LatencySettings, Measurement, Record, Variant
 from drbench.statistics.ratios import ratio_interval
-from drbench.workers import Ended, Limits, Workers
 
 LEVEL = 0.95
 FUNCTION = "drbench.latency.block:block"
 
-OnEvent = Callable[[Event], None]
-
 
 def measure(
     experiment: Experiment,
-    workers: Workers,
+    executor: Executor,
     limits: Limits | None = None,
     *,
     workdir: Path,
     skip: Set[str] = frozenset(),
     go_on: Callable[[int], bool] | None = None,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Iterator[Record]:
     """Time all variants of the experiment; a Record for each whose key is not in `skip`, once all of them are timed.
 
@@ -50,7 +49,7 @@ def measure(
 
     def run(pair: _Pair) -> Ended:
         asked = replace(settings, batch_sizes=pair.sizes)
-        return workers.run(FUNCTION, pair.plain, pair.variant, asked, limits=limits, on_event=on_event)
+        return executor.run(FUNCTION, pair.plain, pair.variant, asked, limits=limits, on_event=on_event)
 
     number = 0
     while go_on(number) if go_on else number < settings.workers:
@@ -61,11 +60,6 @@ def measure(
         number += 1
     for job in jobs:
         yield _record(job, [pair for pair in pairs if job.variant in (pair.plain, pair.variant)], workdir)
-
-
-def is_plain(variant: Variant) -> bool:
-    """Whether others are compared with it: not converted, and not widened to another's cost."""
-    return variant.operator == PLAIN and variant.match is None
 
 
 @dataclass
@@ -149,7 +143,7 @@ def _record(job: Job, pairs: Sequence[_Pair], workdir: Path) -> Record:
         timed = [block for block in blocks if size in block["samples"]]
         about = {**timed[0]["context"], **timed[0]["about"][seat], "batch_size": size}
         found += _measurements([block["samples"][size] for block in timed], seat, about)
-    return job.record(measurements=tuple(found), notes=tuple(notes))
+    return job.record(Result(measurements=tuple(found), notes=tuple(notes)))
 
 
 def _measurements(

@@ -26,7 +26,7 @@ def measure(
     functions: Mapping[str, Function],
     settings: LatencySettings,
     *,
-    synchronize: Callable[[], object] | None = None,
+    wait: Function = lambda: None,
     on_round: Callable[[int, float], object] | None = None,
 ) -> dict[str, Samples]:
     """Seconds per call of each function, in turns (see `turns`), as many of them for all.
@@ -38,8 +38,8 @@ def measure(
     Args:
         functions: name -> a call that takes nothing; what it returns is thrown away.
         settings: see LatencySettings.
-        synchronize: waits until the device is done, before and after each call; the default is that of
-            `settings.device`, nothing on a CPU.
+        wait: waits until the device is done, before and after each call (see `runtimes.Runtime.wait`); a CPU needs
+            none.
         on_round: called between rounds with the rounds kept so far and the seconds since the start.
 
     Raises:
@@ -47,7 +47,6 @@ def measure(
         FailedError: names the function that raised, and what it raised.
     """
     _check(functions, settings)
-    wait = synchronize or waiting(settings)
     start = time.perf_counter()
 
     def turn(name: str, count: int) -> list[float]:
@@ -104,14 +103,6 @@ def device_of(settings: LatencySettings) -> torch.device:
     if device.type not in ("cpu", available.type if available else "cpu"):
         raise InputError(f"device {settings.device!r} is not on this machine: use {available or 'cpu'} or auto")
     return device
-
-
-def waiting(settings: LatencySettings) -> Callable[[], object]:
-    """A call that returns when the device has done all that it was given; nothing on a CPU."""
-    device = device_of(settings)
-    if device.type == "cpu":
-        return lambda: None
-    return lambda: torch.accelerator.synchronize(device)
 
 
 def _timed(name: str, function: Function, wait: Callable[[], object]) -> float:

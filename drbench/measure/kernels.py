@@ -1,27 +1,34 @@
-"""The kernels that region operators take: built before anything is timed, and named in what is recorded."""
+"""The kernels that operators take: built before anything is timed, and named in what is recorded.
+
+An operator offers both by methods of its class, see drbench.operators.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from drbench_kernels import native, paths
+from drbench_kernels import native
+from torch import nn
 
 
-def build_first(device: torch.device, say: Callable[[str], object]) -> None:
-    """Build the native CPU kernels where they will be used and are not there; `say` gets progress, or one warning."""
-    if device.type == "cpu":
-        native.ensure(say)
+def build_first(operators: Iterable[object], device: torch.device, say: Callable[[str], object]) -> None:
+    """Have each operator build the kernels that it will use on `device`; `say` gets progress, or one warning."""
+    for operator in operators:
+        build = getattr(operator, "build_kernels", None)
+        if callable(build):
+            build(device, say)
 
 
 def refresh() -> None:
-    """In a worker: take what was built since its server was started. Whether that is nothing, the run has said."""
+    """In a worker: load the native kernels that were built since its server was started."""
     native.refresh()
 
 
-def in_words(device: torch.device, dtype: torch.dtype) -> str:
-    """What computes a region convolution of this kind: "native avx2", "triton" or "torch"."""
-    path = paths.region_path(device.type, dtype)
-    if path == paths.NATIVE:
-        return f"native {native.kernels()}"
-    return "triton" if path in (paths.TRITON_REGION, paths.TRITON_EXPERT) else "torch"
+def of_model(model: nn.Module, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """{"kernels": what computes the network's operators, as "native avx2"}; {} where none of them says so."""
+    kinds: set[Any] = {type(module) for module in model.modules()}
+    offered = (kind for kind in kinds if callable(getattr(kind, "kernels_used", None)))
+    used = {kind.kernels_used(device, dtype) for kind in offered}
+    return {"kernels": ", ".join(sorted(used))} if used else {}

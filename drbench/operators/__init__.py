@@ -2,7 +2,9 @@
 
 An operator is called like nn.Conv2d, with its own keyword arguments behind, and may define
 `cost(input_shape) -> {part: multiply_adds}` (per sample), `preserve_(conv)` (take over a convolution's function) and,
-to share a block's guide, `make_guide(in_channels, regions, **factory)` with `forward(input, guide=None)`.
+to share a block's guide, `make_guide(in_channels, regions, **factory)` with `forward(input, guide=None)`. An operator
+with kernels of its own may have two static methods: `build_kernels(device, say)` builds what is missing before anything
+is timed, `kernels_used(device, dtype)` names what computes it, for the record.
 """
 
 from __future__ import annotations

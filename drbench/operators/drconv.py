@@ -9,10 +9,11 @@ position is convolved with the filter of its region.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
-from drbench_kernels import expert_layer
+from drbench_kernels import expert_layer, native, paths
 from torch import Tensor, nn
 
 from drbench.errors import InputError
@@ -107,6 +108,20 @@ class DRConv2d(ConvLayer):
         An operator with this method and `forward(input, guide=None)` can be used with guide='block'.
         """
         return GuideConv2d(in_channels, regions, *args, **factory) if regions > 1 else None
+
+    @staticmethod
+    def build_kernels(device: torch.device, say: Callable[[str], object]) -> None:
+        """Build the native kernels if `device` is a CPU and they are missing; `say` gets progress, or one warning."""
+        if device.type == "cpu":
+            native.ensure(say)
+
+    @staticmethod
+    def kernels_used(device: torch.device, dtype: torch.dtype) -> str:
+        """What computes a layer of this kind: "native avx2", "triton" or "torch"."""
+        path = paths.region_path(device.type, dtype)
+        if path == paths.NATIVE:
+            return f"native {native.kernels()}"
+        return "triton" if path in (paths.TRITON_REGION, paths.TRITON_EXPERT) else "torch"
 
     def reset_parameters(self) -> None:
         """Draw all parameters afresh; the output's variance is about that of nn.Conv2d for any m and K."""

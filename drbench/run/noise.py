@@ -7,19 +7,21 @@ is what a ratio of the same kind has to exceed, and how long a comparison must t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drbench import interrupts
 from drbench.errors import InputError
+from drbench.executor import OnEvent, ignore
+from drbench.identity import is_plain
 from drbench.latency import schedule
-from drbench.latency.schedule import LEVEL, is_plain
+from drbench.latency.schedule import LEVEL
 from drbench.records import NOISE, Event, Experiment, Record
+from drbench.run.loop import limits_of
 from drbench.run.runner import here, prepare
 from drbench.run.session import Outcome, new_run, noise_name, session
-from drbench.run.stages import limits_of
 from drbench.statistics.ratios import Interval, ratio_interval, resolution
 from drbench.suite.read import to_toml
 from drbench.suite.tables import Suite
@@ -28,7 +30,6 @@ from drbench.workers import Workers
 if TYPE_CHECKING:
     from drbench_db import Store
 
-OnEvent = Callable[[Event], None]
 MINUTES = (1, 2, 5, 20)
 LEAST = 3
 """Workers of each network, however little time there is."""
@@ -52,7 +53,7 @@ def measure(
     max_time: float,
     files: Path,
     command: str = "",
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> tuple[Outcome, tuple[Floor, ...]]:
     """Take the floor for about `max_time` seconds and keep it. InputError for a suite without plain networks."""
     one = _experiment(suite)
@@ -68,7 +69,7 @@ def measure(
         return number < LEAST or passed + passed / number < max_time
 
     with session(store, run, files) as current, Workers() as workers:
-        for record in schedule.measure(one, workers, limits_of(suite), workdir=current.files, go_on=go_on):
+        for record in schedule.measure(one, workers, limits_of(suite.limits), workdir=current.files, go_on=go_on):
             with interrupts.shielded:
                 current.keep(record)
                 records.append(record)

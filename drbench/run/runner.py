@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from drbench.errors import InputError, NothingError
+from drbench.executor import OnEvent, ignore
 from drbench.records import Event, Experiment, Machine, Run
+from drbench.run.loop import Loop, limits_of
 from drbench.run.session import Counts, Outcome, new_run, session
-from drbench.run.stages import Going, limits_of, value_of
 from drbench.suite.plan import named, plan
 from drbench.suite.read import to_toml
 from drbench.suite.tables import Suite
@@ -20,10 +21,8 @@ from drbench.workers import Workers
 if TYPE_CHECKING:
     from drbench_db import Store
 
-OnEvent = Callable[[Event], None]
 
-
-def prepare(suite: Suite, on_event: OnEvent = lambda event: None) -> tuple[Experiment, ...]:
+def prepare(suite: Suite, on_event: OnEvent = ignore) -> tuple[Experiment, ...]:
     """The suite's plan, with every name and data set in it checked: InputError before any work is done.
 
     `on_event` gets notes about the data set. NothingError for a shard in which nothing is.
@@ -33,11 +32,11 @@ def prepare(suite: Suite, on_event: OnEvent = lambda event: None) -> tuple[Exper
         part, of = suite.shard or (1, 1)
         raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
     with Workers() as workers:
-        limits = replace(limits_of(suite), seconds=None)  # data may have to be fetched first
+        limits = replace(limits_of(suite.limits), seconds=None)  # data may have to be fetched first
         ended = workers.run(
             "drbench.experiment:prepare", work, suite.eval_weights, named(suite), limits=limits, on_event=on_event
         )
-    checked: tuple[Experiment, ...] = value_of(ended, "checking the suite")
+    checked: tuple[Experiment, ...] = ended.value_of("checking the suite")
     return checked
 
 
@@ -50,7 +49,7 @@ def run_suite(
     command: str = "",
     resume: Run | None = None,
     retry_failed: bool = False,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Outcome:
     """Do what the suite says and keep every Record as soon as it is made; `resume` goes on with an earlier run.
 
@@ -65,8 +64,8 @@ def run_suite(
     with session(store, run, files, again=resume is not None) as current, Workers() as workers:
         done, failed = _before(store, run)
         lost = frozenset() if retry_failed else failed
-        going = Going(suite, current.files, workers, done, lost, current.counts, on_event)
-        for record in going.records(work):
+        loop = Loop(suite, current.files, workers, done, lost, current.counts, on_event)
+        for record in loop.records(work):
             current.keep(record)
             on_event(Event("variant", f"{record.variant.architecture} {record.label}", payload=record))
     return current.outcome
@@ -89,7 +88,7 @@ def same_place(run: Run) -> None:
 def here() -> Machine:
     """This machine, as a process that has torch sees it."""
     with Workers() as workers:
-        found: Machine = value_of(workers.run("drbench.experiment:here"), "looking at the machine")
+        found: Machine = workers.run("drbench.experiment:here").value_of("looking at the machine")
     return found
 
 
@@ -97,8 +96,8 @@ def dry_run(suite: Suite, on_event: OnEvent) -> None:
     """Count what every network of the suite costs; nothing is timed, trained or recorded."""
     counted = suite.model_copy(update={"stages": ("cost",), "eval_weights": None})
     with TemporaryDirectory() as files, Workers() as workers:
-        going = Going(counted, Path(files), workers, frozenset(), frozenset(), Counts(), on_event)
-        for record in going.records(plan(counted)):
+        loop = Loop(counted, Path(files), workers, frozenset(), frozenset(), Counts(), on_event)
+        for record in loop.records(plan(counted)):
             on_event(Event("variant", record.label, payload=record))
 
 

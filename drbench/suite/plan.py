@@ -12,6 +12,7 @@ from drbench.figures import BUILT_IN, as_table, declared
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, load, source_hashes
 from drbench.records import PLAIN, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
+from drbench.stages import STAGES, Asked
 from drbench.suite.overrides import REGION_OPERATORS
 from drbench.suite.tables import (
     OperatorTable,
@@ -78,7 +79,7 @@ def _count(suite: Suite) -> None:
         matched = suite.match if table.match is None else table.match
         networks += len(table.regions or (None,)) * (1 + len(matched))
     networks *= len(suite.architectures)
-    work = networks * (len(suite.stages) + (suite.seeds - 1) * ("train" in suite.stages))
+    work = networks * sum(suite.seeds if STAGES[name].seeded else 1 for name in suite.stages)
     for number, most, what in ((networks, bounds.VARIANTS, "networks"), (work, bounds.WORK, "pieces of work")):
         if number > most:
             raise InputError(
@@ -96,32 +97,18 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
     if not chosen:
         known = [f"{name}/{label}" for name, rows in variants(suite).items() for _, label in rows]
         raise InputError(f"--only and --exclude leave nothing of suite {suite.name!r}. It holds: {', '.join(known)}")
-    ours = {variant_hash(variant) for group in chosen.values() for variant, _ in group}
-    if suite.shard is not None:
-        ours = shard([variant for group in chosen.values() for variant, _ in group], *suite.shard)
-    rows = [row for group in chosen.values() for row in group if variant_hash(row[0]) in ours]
-    latency = LatencySettings(**dict(suite.latency))
-    work: list[Experiment] = []
-    if "cost" in suite.stages:
-        work += [Experiment("cost", (variant,), labels=(label,)) for variant, label in rows]
-    if "memory" in suite.stages:
-        held = of_memory(latency)
-        work += [Experiment("memory", (variant,), latency=held, labels=(label,)) for variant, label in rows]
-    if "latency" in suite.stages:
-        for group in chosen.values():
-            if not any(variant_hash(variant) in ours for variant, _ in group):
-                continue
-            timed = [row for row in group if variant_hash(row[0]) in ours or _is_plain(row[0])]
-            nets, named = zip(*timed, strict=True)
-            work.append(Experiment("latency", nets, latency=latency, labels=named))
-    if "train" in suite.stages:
-        data, train = DataSettings(**dict(suite.data)), train_settings(suite)
-        for seed in range(1 if suite.eval_weights else suite.seeds):
-            for variant, label in rows:
-                one = Experiment(
-                    "train", (variant,), seed, data, train, labels=(label,), eval_weights=suite.eval_weights
-                )
-                work.append(one)
+    nets = [variant for group in chosen.values() for variant, _ in group]
+    ours = {variant_hash(variant) for variant in nets} if suite.shard is None else shard(nets, *suite.shard)
+    asked = Asked(
+        groups=chosen,
+        ours=ours,
+        data=DataSettings(**dict(suite.data)),
+        train=train_settings(suite),
+        latency=LatencySettings(**dict(suite.latency)),
+        seeds=suite.seeds,
+        eval_weights=suite.eval_weights,
+    )
+    work = [one for name, stage in STAGES.items() if name in suite.stages for one in stage.plan(asked)]
     if suite.task not in BUILT_IN:
         figures = as_table(declared(suite.task))
         work = [replace(one, figures=figures) for one in work]
@@ -140,24 +127,6 @@ def shard(nets: Sequence[Variant], part: int, of: int) -> set[str]:
     }
     ours = set(sorted({str(home) for home in homes.values()})[part - 1 :: of])
     return {name for name, home in homes.items() if home in ours}
-
-
-def of_memory(settings: LatencySettings) -> LatencySettings:
-    """What of them the memory of inference depends on: the largest batch, and how it is computed."""
-    bare = LatencySettings()
-    return replace(
-        settings,
-        batch_sizes=(max(settings.batch_sizes),),
-        workers=bare.workers,
-        warmup_runs=bare.warmup_runs,
-        min_runs=bare.min_runs,
-        min_seconds=bare.min_seconds,
-        max_seconds=bare.max_seconds,
-    )
-
-
-def _is_plain(variant: Variant) -> bool:
-    return variant.operator == PLAIN and variant.match is None
 
 
 def train_settings(suite: Suite) -> TrainSettings:

@@ -1,7 +1,7 @@
 """Work in processes of its own: what crashes, hangs or eats the memory there ends as a reason, never as our end.
 
     with Workers() as workers:
-        ended = workers.run("drbench.experiment:cost", job, limits=Limits(seconds=60))
+        ended = workers.run("drbench.experiment:count_cost", job, limits=Limits(seconds=60))
         if ended.status == "done":
             ended.value
 
@@ -12,19 +12,18 @@ environment and sys.path; arguments and value are pickled, `say` hands Events ba
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
+from drbench.executor import Ended, Executor, Limits, OnEvent, ignore
 from drbench.records import Event
 from drbench.workers import endings, lifeline
 from drbench.workers.child import Answer, Request
 from drbench.workers.starting import Worker, start, warm_up
 from drbench.workers.watch import Watch
 
-OnEvent = Callable[[Event], None]
 PERIOD = 0.05
 """Seconds between two looks at a worker's memory and time."""
 SIGNALLED = 0.3
@@ -32,34 +31,7 @@ SIGNALLED = 0.3
 process is about to get it too, that is an interrupt and no failure of the worker."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Of one worker: wall time in seconds, and memory in bytes of it and its children; None: no limit."""
-
-    seconds: float | None = None
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a worker ended: "done" (with `value`), "failed" (the function raised), "crashed" (a signal, an exit), "oom"
-    (host or device memory) or "timeout". `reason` says it in one line, `traceback` at length where there is one.
-
-    `error` is what was raised, where that means something to the caller: one of drbench's own errors, a full disk.
-    `peak_memory`: the most bytes that were resident in it and its children, as far as one look in 50 ms sees.
-    `seconds`: wall time of the call.
-    """
-
-    status: str
-    value: Any = None
-    reason: str = ""
-    traceback: str = ""
-    peak_memory: int = 0
-    seconds: float = 0.0
-    error: Exception | None = None
-
-
-class Workers:
+class Workers(Executor):
     """Starts workers, one at a time. A context manager: no worker outlives it.
 
     What workers are forked from stays for the next Workers of this process, and ends with the process.
@@ -74,17 +46,27 @@ class Workers:
     ) -> None:
         pass
 
-    def run(
-        self, function: str, *arguments: Any, limits: Limits | None = None, on_event: OnEvent = lambda event: None
-    ) -> Ended:
-        """Call `function` ("package.module:callable") in a worker and wait for it.
+    def submit(
+        self, function: str, *arguments: Any, limits: Limits | None = None, on_event: OnEvent = ignore
+    ) -> Submitted:
+        """See Executor. The work begins when its result is asked for: never two at once, so none disturbs a timing."""
+        return Submitted(function, arguments, limits or Limits(), on_event)
 
-        Whatever interrupts the wait (Ctrl-C, an error of `on_event`) ends the worker first.
-        """
-        limits = limits or Limits()
+
+@dataclass(frozen=True)
+class Submitted:
+    """Work that a worker will do when its result is asked for."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    limits: Limits
+    on_event: OnEvent
+
+    def result(self) -> Ended:
+        """Start a worker and wait for it. Whatever interrupts the wait (Ctrl-C, an error of `on_event`) ends it."""
         with start() as worker:
-            worker.ask(Request.of(function, arguments, limits.memory_bytes))
-            return _await(worker, limits, on_event)
+            worker.ask(Request.of(self.function, self.arguments, self.limits.memory_bytes))
+            return _await(worker, self.limits, self.on_event)
 
 
 def _await(worker: Worker, limits: Limits, on_event: OnEvent) -> Ended:

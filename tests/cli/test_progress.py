@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from drbench import streams
-from drbench.cli.progress import Progress, outcome
+from drbench.cli.progress import Progress
 from drbench.figures import Figure, TaskFigures
 from drbench.records import Epoch, Event, Experiment, Record, Variant
+from drbench.stages import line
 from drbench.text import CURSOR
 from tests.hostile import SURROGATE, TEXTS, harm
 
@@ -60,6 +61,6 @@ def test_lines_of_a_training_name_the_headline_figure(book, capsys) -> None:
     assert "net conv epoch 1/1: loss 0.500, val top-1 67.1%, 10 images/s, 1 s" in capsys.readouterr().err
     of_task = TaskFigures("faces:verify", "angle", (Figure("angle", "degrees", "lower", 1, title="angle error"),))
     (trained,) = book().scored(of_task, {"angle": 12.34}).records
-    assert outcome(trained) == "train net conv seed 0: angle error 12.3 degrees on test"
+    assert line(trained) == "train net conv seed 0: angle error 12.3 degrees on test"
     (classified,) = book().answers([True, False, True]).records
-    assert outcome(classified) == "train net conv seed 0: top-1 66.67% on test"
+    assert line(classified) == "train net conv seed 0: top-1 66.67% on test"

@@ -12,10 +12,11 @@ import torch
 from drbench_kernels import native
 
 from drbench.errors import FailedError
+from drbench.executor import Limits
 from drbench.identity import variant_hash
 from drbench.latency import block, schedule, turns
 from drbench.records import Experiment, LatencySettings, Variant
-from drbench.workers import Limits, Workers
+from drbench.workers import Workers
 
 SMALL = {"input_shape": (3, 32, 32), "num_classes": 10, "stem_stride": 1}
 PLAIN = Variant("mobilenet_v1_0.25", **SMALL)
@@ -43,7 +44,7 @@ def network(num_classes):
 
 
 def test_a_network_is_timed_as_it_says() -> None:
-    network = block.Network(PLAIN, replace(QUICK, dtype="bfloat16"))
+    network = block.prepared(PLAIN, replace(QUICK, dtype="bfloat16"))
     weight = next(module.weight for module in network.model.modules() if isinstance(module, torch.nn.Conv2d))
     assert not network.model.training
     assert weight.dtype == torch.bfloat16
@@ -58,14 +59,14 @@ def test_a_network_is_timed_as_it_says() -> None:
 
 
 def test_the_copy_is_equal_and_another() -> None:
-    one, other = block.Network(DRCONV, QUICK), block.Network(DRCONV, QUICK)
+    one, other = block.prepared(DRCONV, QUICK), block.prepared(DRCONV, QUICK)
     assert torch.equal(one.call(1)(), other.call(1)())
     assert not {p.data_ptr() for p in one.model.parameters()} & {p.data_ptr() for p in other.model.parameters()}
 
 
 def test_only_region_convolutions_name_their_kernels() -> None:
-    assert block.Network(PLAIN, QUICK).about() == {}
-    assert set(block.Network(DRCONV, QUICK).about()) == {"kernels"}
+    assert block.prepared(PLAIN, QUICK).about() == {}
+    assert set(block.prepared(DRCONV, QUICK).about()) == {"kernels"}
 
 
 @pytest.mark.skipif(not native.ready(), reason="no native kernels here")
@@ -73,7 +74,7 @@ def test_a_process_that_is_older_than_the_kernels_loads_them(monkeypatch: pytest
     """Workers and residents stem from servers that were started before anything was built."""
     monkeypatch.setattr(native, "_loaded", None)
     assert not native.ready()
-    network = block.Network(DRCONV, QUICK)
+    network = block.prepared(DRCONV, QUICK)
     assert native.ready()
     assert network.about() == {"kernels": f"native {native.kernels()}"}
 

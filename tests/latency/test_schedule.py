@@ -8,12 +8,12 @@ from statistics import median
 
 import pytest
 
+from drbench.executor import Ended
 from drbench.identity import experiment_key
 from drbench.latency import schedule
 from drbench.latency.busy import Load
 from drbench.records import Experiment, LatencySettings, Variant
 from drbench.statistics.ratios import ratio_interval
-from drbench.workers import Ended
 
 PLAIN = Variant("net", input_shape=(3, 8, 8))
 DRCONV = replace(PLAIN, operator="drconv", operator_args={"regions": 2})

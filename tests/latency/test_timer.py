@@ -55,7 +55,7 @@ def test_runs_in_inference_mode_without_collection_and_with_the_threads_asked_fo
 def test_device_is_waited_for_before_and_after_each_call():
     calls = []
     settings = replace(BRIEF, warmup_runs=0, min_runs=2)
-    timer.measure({"a": recorder(calls, "a")}, settings, synchronize=recorder(calls, "wait"))
+    timer.measure({"a": recorder(calls, "a")}, settings, wait=recorder(calls, "wait"))
     assert calls == ["wait", "a", "wait"] * (len(calls) // 3)
 
 

@@ -10,14 +10,15 @@ import pytest
 from drbench_db import Store
 
 from drbench.errors import FailedError, InputError, NothingError
+from drbench.executor import Ended
 from drbench.identity import experiment_key
+from drbench.published import references
 from drbench.records import Event
-from drbench.run import runner, stages
+from drbench.run import runner
 from drbench.run.session import new_run_id
 from drbench.suite.plan import plan
 from drbench.suite.read import validate
 from drbench.suite.tables import Suite
-from drbench.workers import Ended
 
 COSTS: dict[str, Any] = {
     "name": "costs",
@@ -227,16 +228,16 @@ def test_a_shard_without_a_variant_is_nothing_to_run() -> None:
 def test_an_error_of_ours_in_a_worker_comes_with_its_traceback() -> None:
     ended = Ended("failed", reason="KeyError: 'x'", traceback="Traceback: line 7")
     with pytest.raises(RuntimeError, match="checking failed: KeyError: 'x'") as caught:
-        stages.value_of(ended, "checking")
+        ended.value_of("checking")
     assert caught.value.__notes__ == ["Traceback: line 7"]
     with pytest.raises(FailedError, match="checking failed: crashed: SIGSEGV"):
-        stages.value_of(Ended("crashed", reason="SIGSEGV"), "checking")
+        Ended("crashed", reason="SIGSEGV").value_of("checking")
 
 
 def test_reference_rows_are_those_the_suite_names() -> None:
-    rows = stages.references(made(references=["mobilenet_v1_0.25/conv"]))
+    rows = references(["mobilenet_v1_0.25"], ["mobilenet_v1_0.25/conv"])
     assert {(row.model, row.operator) for row in rows} == {("mobilenet_v1_0.25", "conv")}
-    assert stages.references(made(references=[])) == ()
+    assert references(["mobilenet_v1_0.25"], []) == ()
 
 
 def test_wrong_names_are_found_before_any_work(store: Store, tmp_path: Path) -> None:

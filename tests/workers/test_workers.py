@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from drbench.errors import InputError
+from drbench.executor import Ended, Limits
 from drbench.records import Event
-from drbench.workers import Ended, Limits, Workers, starting
+from drbench.workers import Workers, starting
 from drbench.workers.watch import free
 
 HERE = Path(__file__).parent
