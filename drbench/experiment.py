@@ -232,7 +232,7 @@ def _other_output(variant: Variant) -> list[str]:
 
 
 def measure_memory(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
-    """Peak memory of inference at the largest batch size."""
+    """PeakMemory memory of inference at the largest batch size."""
     (variant,) = experiment.variants
     kernels.refresh()
     settings = experiment.latency or LatencySettings()
@@ -242,7 +242,7 @@ def measure_memory(experiment: Experiment, workdir: Path, *, say: OnEvent = igno
     return Result(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
 
 
-def _peak(found: memory.Peak, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
+def _peak(found: memory.PeakMemory, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
     both = (("host", found.host), ("device", found.device))
     return tuple(
         Measurement("peak_memory", value, "bytes", "lower", part, (), context)

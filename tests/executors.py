@@ -11,7 +11,7 @@ from drbench import identity
 from drbench.executor import Ended, Executor, Limits, OnEvent, ignore
 from drbench.names import load
 from drbench.records import Experiment, Record
-from drbench.stages import STAGES, Place
+from drbench.stages import STAGES, WorkContext
 
 
 class Here(Executor):
@@ -33,6 +33,6 @@ class _Done:
 def record_of(experiment: Experiment, workdir: Path, say: OnEvent = ignore, executor: Executor | None = None) -> Record:
     """The Record of an experiment with one variant, by the way that a run takes."""
     one = replace(experiment, labels=experiment.labels or identity.labels(experiment.variants))
-    place = Place(executor or Here(), Limits(), workdir, frozenset(), say)
-    (record,) = STAGES[one.stage].measure(one, place)
+    context = WorkContext(executor or Here(), Limits(), workdir, frozenset(), say)
+    (record,) = STAGES[one.stage].measure(one, context)
     return record

@@ -14,7 +14,7 @@ from drbench.executor import Ended, Executor, Limits, ignore
 from drbench.identity import experiment_key, variant_hash
 from drbench.job import Result
 from drbench.records import DataSettings, Experiment, LatencySettings, Machine, Measurement, TrainSettings, Variant
-from drbench.stages import STAGES, Asked, Place, line
+from drbench.stages import STAGES, Asked, WorkContext, line
 from drbench.suite.tables import Stage as Allowed
 from tests.executors import record_of
 
@@ -125,10 +125,10 @@ def test_a_record_knows_where_its_work_was_done(tmp_path: Path) -> None:
 
 
 def test_work_is_named_by_stage(tmp_path: Path) -> None:
-    place = Place(executor := Scripted(DONE, DONE, DONE, DONE), Limits(), tmp_path, frozenset(), ignore)
+    context = WorkContext(executor := Scripted(DONE, DONE, DONE, DONE), Limits(), tmp_path, frozenset(), ignore)
     for stage, weights in (("cost", None), ("memory", None), ("train", None), ("train", "w.safetensors")):
         one = Experiment(stage, (PLAIN,), 0, DataSettings(), TrainSettings(), labels=("conv",), eval_weights=weights)
-        list(STAGES[stage].measure(one, place))
+        list(STAGES[stage].measure(one, context))
     names = ["count_cost", "measure_memory", "train", "evaluate_weights"]
     assert [function for function, *_ in executor.asked] == [f"drbench.experiment:{name}" for name in names]
 

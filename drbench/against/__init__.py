@@ -143,7 +143,7 @@ def measure(
                          "--against-python names a Python with the commit's")  # fmt: skip
         old, new = (plan["variants"] for plan in plans)
         work = _Work(then, now, plans[1]["latency"], start + max_time, on_event)
-        watch = busy.Watch(own=lambda: time.process_time() + then.spent() + now.spent())
+        watch = busy.LoadWatch(own=lambda: time.process_time() + then.spent() + now.spent())
         work.run({name: (old[name], new[name]) for name in new if name in old}, limit_of)
         notes += work.notes
         if work.contexts:

@@ -103,7 +103,7 @@ class Side:
                 f"{self.place.name}: drbench {words[1]} speaks protocol {words[0]} between commits, this one {PROTOCOL}"
             )
 
-    def fork(self) -> Resident:
+    def fork(self) -> RemoteResident:
         """A fresh process with everything imported."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -113,7 +113,7 @@ class Side:
             except (OSError, struct.error) as error:
                 ours.close()
                 raise FailedError(f"{self.place.name}: its server is gone: {self.last_words()}") from error
-        return Resident(self, pid, Connection(ours.detach()))
+        return RemoteResident(self, pid, Connection(ours.detach()))
 
     def spent(self) -> float:
         """Processor seconds of the server and of its residents that are gone."""
@@ -135,7 +135,7 @@ class Side:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-class Resident:
+class RemoteResident:
     """The near end of one resident. A context manager: it is gone afterwards."""
 
     def __init__(self, side: Side, pid: int, connection: Connection) -> None:
@@ -233,7 +233,7 @@ def processors(threads: int | None, number: int) -> list[int]:
     return [available[(start + place) % len(available)] for place in range(threads)]
 
 
-def _turns(residents: Mapping[str, Resident], size: int, rounds: int) -> dict[str, Samples]:
+def _turns(residents: Mapping[str, RemoteResident], size: int, rounds: int) -> dict[str, Samples]:
     def turn(name: str, count: int) -> list[float]:
         residents[name].send("turn", size=size, count=count)
         return [nanoseconds / 1e9 for nanoseconds in _answer(name, residents[name])]
@@ -241,7 +241,7 @@ def _turns(residents: Mapping[str, Resident], size: int, rounds: int) -> dict[st
     return turns.take(list(residents), turn, warm=WARM, go_on=lambda number, seconds: number < rounds)
 
 
-def _answer(seat: str, resident: Resident) -> Any:
+def _answer(seat: str, resident: RemoteResident) -> Any:
     try:
         return resident.receive()
     except FailedError as error:

@@ -39,7 +39,7 @@ def block(
         Exception: whatever building a network raises.
     """
     asked = {PLAIN: plain, COPY: plain, VARIANT: variant}
-    watch = busy.Watch()
+    watch = busy.LoadWatch()
     with timer.settings_context(settings) as context:
         timed = {seat: prepared(which, settings) for seat, which in asked.items() if which is not None}
         wait = RUNTIME.wait(timer.device_of(settings))

@@ -28,7 +28,7 @@ class Load:
     swapped: int = 0
 
 
-class Watch:
+class LoadWatch:
     """Starts when made; `load` is what came of it. `own`: processor seconds that were ours, of this process if None."""
 
     def __init__(self, own: Callable[[], float] | None = None) -> None:

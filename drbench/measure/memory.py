@@ -25,7 +25,7 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 
 
 @dataclass
-class Peak:
+class PeakMemory:
     """Bytes; `device` None where there is no account of it."""
 
     host: int = 0
@@ -33,9 +33,9 @@ class Peak:
 
 
 @contextmanager
-def peak(device: torch.device) -> Iterator[Peak]:
+def peak(device: torch.device) -> Iterator[PeakMemory]:
     """What the body holds at its highest, above what is held now; known when the body is done."""
-    found = Peak()
+    found = PeakMemory()
     _tidy()
     counted = device.type == "cuda"
     if counted:
@@ -50,7 +50,7 @@ def peak(device: torch.device) -> Iterator[Peak]:
         found.device = torch.cuda.max_memory_allocated(device) - held
 
 
-def inference(build: Callable[[int], Callable[[], object]], size: int, device: torch.device) -> Peak:
+def inference(build: Callable[[int], Callable[[], object]], size: int, device: torch.device) -> PeakMemory:
     """Of building a network and calling it with `size` images: weights, images, what is computed.
 
     `build(size)` builds it and gives the call. Both are done once before and thrown away. For a process of its own: it

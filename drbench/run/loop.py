@@ -12,7 +12,7 @@ from drbench.published import references
 from drbench.records import Event, Experiment, Record
 from drbench.run import widths
 from drbench.run.session import Counts
-from drbench.stages import STAGES, Place
+from drbench.stages import STAGES, WorkContext
 from drbench.suite.tables import LimitsTable, Suite
 from drbench.workers.watch import free
 
@@ -40,7 +40,7 @@ class Loop:
 
     def records(self, work: Sequence[Experiment]) -> Iterator[Record]:
         """Stage by stage. The widths of matched networks are found first: they are part of what a variant is."""
-        work = yield from widths.find(work, self.suite, self._place, self.lost, self.counts)
+        work = yield from widths.find(work, self.suite, self._context, self.lost, self.counts)
         self._build_kernels(work)
         for name, stage in STAGES.items():
             todo = [one for one in work if one.stage == name]
@@ -52,7 +52,7 @@ class Loop:
                 if not self._is_left(one):
                     continue
                 self.on_event(Event("stage", name, number, len(todo), payload=one))
-                for record in stage.measure(one, self._place(_folder(one))):
+                for record in stage.measure(one, self._context(_folder(one))):
                     made.append(record)
                     yield record
             self.on_event(Event("stage", name, len(todo), len(todo)))
@@ -60,9 +60,9 @@ class Loop:
                 shown = references({table.name for table in self.suite.architectures}, self.suite.references)
                 self.on_event(Event("table", name, payload=(tuple(made), shown)))
 
-    def _place(self, folder: str) -> Place:
+    def _context(self, folder: str) -> WorkContext:
         limits = limits_of(self.suite.limits)
-        return Place(self.executor, limits, self.files / folder, self.done | self.lost, self.on_event)
+        return WorkContext(self.executor, limits, self.files / folder, self.done | self.lost, self.on_event)
 
     def _is_left(self, one: Experiment) -> bool:
         """Whether some of an Experiment is to be done; what is not is counted."""

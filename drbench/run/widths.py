@@ -9,20 +9,20 @@ from drbench.identity import variant_hash
 from drbench.job import Job
 from drbench.records import Event, Experiment, Record, Variant
 from drbench.run.session import Counts
-from drbench.stages import Place, alone
+from drbench.stages import WorkContext, alone
 from drbench.suite.plan import variants
 from drbench.suite.tables import Suite
 
 
 def find(
-    work: Sequence[Experiment], suite: Suite, place: Callable[[str], Place], lost: Set[str], counts: Counts
+    work: Sequence[Experiment], suite: Suite, context: Callable[[str], WorkContext], lost: Set[str], counts: Counts
 ) -> Generator[Record, None, list[Experiment]]:
     """The work with every width found. A network whose width cannot be found is left out: its failed Record is yielded.
 
     Args:
         work: as planned: the width of a matched network is None.
         suite: all of it, because the target of a matched network may not be in `work`.
-        place: a folder's name -> where work is done.
+        context: a folder's name -> where work is done.
         lost: keys of work that failed before; `counts` counts it.
     """
     found: dict[str, Variant | None] = {}
@@ -37,7 +37,7 @@ def find(
                 found[name] = None
                 counts.lost += 1
                 continue
-            here = place(name)
+            here = context(name)
             here.on_event(Event("note", f"{variant.architecture}: finding the width of {label}"))
             target = targets[variant.matched_to]
             ended = here.executor.run("drbench.experiment:resolve", variant, target, limits=here.limits)

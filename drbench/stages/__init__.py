@@ -8,10 +8,10 @@ from drbench.records import NOISE, Record
 from drbench.stages.cost import COST
 from drbench.stages.latency import LATENCY
 from drbench.stages.memory import MEMORY
-from drbench.stages.stage import Asked, Place, Row, Stage
+from drbench.stages.stage import Asked, Row, Stage, WorkContext
 from drbench.stages.train import TRAIN
 
-__all__ = ["STAGES", "Asked", "Place", "Row", "Stage", "line"]
+__all__ = ["STAGES", "Asked", "Row", "Stage", "WorkContext", "line"]
 
 STAGES: Mapping[str, Stage] = {"cost": COST, "memory": MEMORY, "latency": LATENCY, "train": TRAIN}
 """In the order in which a suite goes through them."""

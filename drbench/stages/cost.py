@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from drbench.records import Experiment, Record
 from drbench.stages import alone
-from drbench.stages.stage import Asked, Place, Stage
+from drbench.stages.stage import Asked, Stage, WorkContext
 
 
 def plan(asked: Asked) -> Iterator[Experiment]:
@@ -15,9 +15,9 @@ def plan(asked: Asked) -> Iterator[Experiment]:
         yield Experiment("cost", (variant,), labels=(label,))
 
 
-def measure(one: Experiment, place: Place) -> Iterator[Record]:
+def measure(one: Experiment, context: WorkContext) -> Iterator[Record]:
     """Count in a worker."""
-    return alone.measure("drbench.experiment:count_cost", one, place)
+    return alone.measure("drbench.experiment:count_cost", one, context)
 
 
 def line(record: Record) -> str:

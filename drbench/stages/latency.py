@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from drbench.identity import is_plain, variant_hash
 from drbench.records import Experiment, Record
-from drbench.stages.stage import Asked, Place, Stage
+from drbench.stages.stage import Asked, Stage, WorkContext
 
 
 def plan(asked: Asked) -> Iterator[Experiment]:
@@ -18,12 +18,12 @@ def plan(asked: Asked) -> Iterator[Experiment]:
             yield Experiment("latency", variants, latency=asked.latency, labels=labels)
 
 
-def measure(one: Experiment, place: Place) -> Iterator[Record]:
+def measure(one: Experiment, context: WorkContext) -> Iterator[Record]:
     """Time them, block by block in workers (see drbench.latency.schedule)."""
     from drbench.latency import schedule
 
     return schedule.measure(
-        one, place.executor, place.limits, workdir=place.workdir, skip=place.skip, on_event=place.on_event
+        one, context.executor, context.limits, workdir=context.workdir, skip=context.skip, on_event=context.on_event
     )
 
 

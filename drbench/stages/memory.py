@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from drbench.records import Experiment, LatencySettings, Record
 from drbench.stages import alone
-from drbench.stages.stage import Asked, Place, Stage
+from drbench.stages.stage import Asked, Stage, WorkContext
 
 
 def plan(asked: Asked) -> Iterator[Experiment]:
@@ -31,9 +31,9 @@ def of_memory(settings: LatencySettings) -> LatencySettings:
     )
 
 
-def measure(one: Experiment, place: Place) -> Iterator[Record]:
+def measure(one: Experiment, context: WorkContext) -> Iterator[Record]:
     """Run inference in a worker; half of the batch where memory runs out."""
-    return alone.measure("drbench.experiment:measure_memory", one, place, alone.Batch(_size, _changed))
+    return alone.measure("drbench.experiment:measure_memory", one, context, alone.BatchSize(_size, _changed))
 
 
 def line(record: Record) -> str:

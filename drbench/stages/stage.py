@@ -40,7 +40,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkContext:
     """Where and within which limits work is done.
 
     workdir: for checkpoints, weights and tracebacks.
@@ -59,7 +59,7 @@ class Stage:
     """One stage.
 
     plan: what is asked for -> the stage's Experiments, in order.
-    measure: does an Experiment; one Record for each variant whose key is not in `Place.skip`.
+    measure: does an Experiment; one Record for each variant whose key is not in `WorkContext.skip`.
     line: a Record that is done -> its result in one line.
     seeded: done once for each seed.
     with_table: the costs of all its records are shown as a table as soon as it is over.
@@ -67,7 +67,7 @@ class Stage:
     """
 
     plan: Callable[[Asked], Iterator[Experiment]]
-    measure: Callable[[Experiment, Place], Iterator[Record]]
+    measure: Callable[[Experiment, WorkContext], Iterator[Record]]
     line: Callable[[Record], str]
     seeded: bool = False
     with_table: bool = False

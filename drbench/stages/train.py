@@ -8,7 +8,7 @@ from dataclasses import replace
 from drbench.figures import of_settings
 from drbench.records import Experiment, Record, TrainSettings
 from drbench.stages import alone
-from drbench.stages.stage import Asked, Place, Stage
+from drbench.stages.stage import Asked, Stage, WorkContext
 
 
 def plan(asked: Asked) -> Iterator[Experiment]:
@@ -20,10 +20,10 @@ def plan(asked: Asked) -> Iterator[Experiment]:
             )
 
 
-def measure(one: Experiment, place: Place) -> Iterator[Record]:
+def measure(one: Experiment, context: WorkContext) -> Iterator[Record]:
     """Train, or evaluate, in a worker; half of the batch where memory runs out."""
     function = "drbench.experiment:train" if one.eval_weights is None else "drbench.experiment:evaluate_weights"
-    return alone.measure(function, one, place, alone.Batch(_size, _changed, _caveat))
+    return alone.measure(function, one, context, alone.BatchSize(_size, _changed, _caveat))
 
 
 def line(record: Record) -> str:

@@ -22,7 +22,7 @@ from drbench.records import Event
 from drbench.workers import endings, lifeline
 from drbench.workers.child import Answer, Request
 from drbench.workers.starting import Worker, start, warm_up
-from drbench.workers.watch import Watch
+from drbench.workers.watch import MemoryWatch
 
 PERIOD = 0.05
 """Seconds between two looks at a worker's memory and time."""
@@ -70,7 +70,7 @@ class Submitted:
 
 
 def _await(worker: Worker, limits: Limits, on_event: OnEvent) -> Ended:
-    began, watch, kills = time.monotonic(), Watch(worker.pid), endings.oom_kills()
+    began, watch, kills = time.monotonic(), MemoryWatch(worker.pid), endings.oom_kills()
     answer: Answer | None = None
     stopped = ""
     status = None

@@ -11,7 +11,7 @@ FAMILY_SECONDS = 0.5
 """How old the list of children may be: to list them is to go through all processes of the machine."""
 
 
-class Watch:
+class MemoryWatch:
     """Of the tree below `pid`. `peak`: the most bytes that a look has seen."""
 
     def __init__(self, pid: int) -> None:

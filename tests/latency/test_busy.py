@@ -61,13 +61,13 @@ def test_the_worst_of_each():
 
 
 def test_another_process_is_seen_and_ones_own_work_is_not():
-    watch = busy.Watch()
+    watch = busy.LoadWatch()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         time.sleep(0.5)
         found = watch.load()
         other.kill()
     assert found.others > 0.4
-    end, mine = time.perf_counter() + 0.5, busy.Watch(own=lambda: 1e9 + time.perf_counter() * 1000)
+    end, mine = time.perf_counter() + 0.5, busy.LoadWatch(own=lambda: 1e9 + time.perf_counter() * 1000)
     while time.perf_counter() < end:
         pass
     assert mine.load().others == 0.0  # whatever was busy was ours
