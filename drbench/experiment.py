@@ -20,6 +20,7 @@ from drbench import identity, models
 from drbench.data import Splits, open_data
 from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
+from drbench.devices import device_of
 from drbench.errors import InputError, unknown
 from drbench.executor import OnEvent, ignore
 from drbench.figures import DEFAULT
@@ -140,7 +141,7 @@ def _operators(experiment: Experiment) -> list[Any]:
 
 def _device_of(experiment: Experiment) -> torch.device:
     asked = experiment.latency or experiment.train
-    return timer.device_of(LatencySettings(device=asked.device if asked else "auto"))
+    return device_of(asked.device if asked else "auto")
 
 
 def _kernels(model: nn.Module, experiment: Experiment) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def measure_memory(experiment: Experiment, workdir: Path, *, say: OnEvent = igno
     (variant,) = experiment.variants
     kernels.refresh()
     settings = experiment.latency or LatencySettings()
-    device, size = timer.device_of(settings), max(settings.batch_sizes)
+    device, size = device_of(settings.device), max(settings.batch_sizes)
     with timer.settings_context(settings) as context:
         found = memory.inference(lambda size: prepared(variant, settings).call(size), size, device)
     return Result(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))

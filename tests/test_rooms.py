@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels", "drbench.precision", "drbench.trial"},
     "drbench.tasks": {"torch", "drbench.data", "drbench.models", "drbench.outcomes"},
     "drbench.precision": {"torch"},
+    "drbench.devices": {"torch"},
     "drbench.training": {
         "torch",
         "accelerate",
@@ -79,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.outcomes",
     },
     "drbench.training.presets": set(),
-    "drbench.latency": {"torch", "drbench.measure", "drbench.precision", "drbench.tasks"},
+    "drbench.latency": {"torch", "drbench.devices", "drbench.measure", "drbench.precision", "drbench.tasks"},
     "drbench.latency.turns": set(),
     "drbench.latency.busy": {"psutil"},
     "drbench.latency.schedule": {
@@ -93,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.experiment": {
         "torch",
         "drbench.data",
+        "drbench.devices",
         "drbench.executor",
         "drbench.job",
         "drbench.latency",
@@ -110,6 +112,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.statistics.ratios": {"scipy"},
     "drbench.against": {
         "torch",
+        "drbench.devices",
         "psutil",
         "drbench.experiment",
         "drbench.latency",

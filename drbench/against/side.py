@@ -106,6 +106,7 @@ class Resident:
         """Build the network and set this process up for timing it; what a time depends on comes back."""
         import torch
 
+        from drbench.devices import device_of
         from drbench.latency import block
         from drbench.latency import timer as timing
         from drbench.records import LatencySettings, Variant
@@ -116,7 +117,7 @@ class Resident:
         network = block.prepared(Variant(**variant), settings)
         for size in settings.batch_sizes:
             self.calls[size] = network.call(size)
-        self.wait = block.RUNTIME.wait(timing.device_of(settings))
+        self.wait = block.RUNTIME.wait(device_of(settings.device))
         self.rest = REST if context["threads"] > 1 else 0.0
         return {**context, **network.about(), "torch": torch.__version__}
 

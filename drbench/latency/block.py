@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from drbench.devices import device_of
 from drbench.latency import busy, timer
 from drbench.latency.runtimes import RUNTIMES, Prepared
 from drbench.latency.turns import COPY, PLAIN, VARIANT
@@ -42,7 +43,7 @@ def block(
     watch = busy.LoadWatch()
     with timer.settings_context(settings) as context:
         timed = {seat: prepared(which, settings) for seat, which in asked.items() if which is not None}
-        wait = RUNTIME.wait(timer.device_of(settings))
+        wait = RUNTIME.wait(device_of(settings.device))
         samples = {}
         for size in settings.batch_sizes:
             say(Event("step", f"batch {size}"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from drbench.devices import device_of
 from drbench.errors import FailedError, InputError
 from drbench.latency import busy, turns
 from drbench.latency.turns import Samples
@@ -73,7 +74,7 @@ def quiet(settings: LatencySettings) -> Iterator[dict[str, Any]]:
 @contextmanager
 def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
     """Within it `settings.threads` holds and float32 is no TF32; gives what a time depends on, to be recorded."""
-    device = device_of(settings)
+    device = device_of(settings.device)
     before = torch.get_num_threads()
     try:
         if settings.threads is not None:
@@ -89,20 +90,6 @@ def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
-
-
-def device_of(settings: LatencySettings) -> torch.device:
-    """The device meant: "auto" is this machine's accelerator, else its CPU. InputError for one that is not there."""
-    if settings.device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(settings.device)
-    except RuntimeError as error:
-        raise InputError(f"device {settings.device!r} is none: use auto, cpu, or cuda, cuda:1, mps, ...") from error
-    available = torch.accelerator.current_accelerator(check_available=True)
-    if device.type not in ("cpu", available.type if available else "cpu"):
-        raise InputError(f"device {settings.device!r} is not on this machine: use {available or 'cpu'} or auto")
-    return device
 
 
 def _timed(name: str, function: Function, wait: Callable[[], object]) -> float:

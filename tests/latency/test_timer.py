@@ -86,9 +86,3 @@ def test_senseless_settings(wrong):
 def test_nothing_to_time():
     with pytest.raises(InputError, match="nothing to time"):
         timer.measure({}, BRIEF)
-
-
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a device here")
-def test_absent_device():
-    with pytest.raises(InputError, match="'cuda' is not on this machine: use cpu or auto"):
-        timer.device_of(replace(BRIEF, device="cuda"))

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from drbench.devices import device_of
 from drbench.latency.runtimes.runtime import Function
-from drbench.latency.timer import device_of
 from drbench.measure import kernels
 from drbench.records import LatencySettings
 
@@ -18,7 +18,7 @@ class TorchNetwork:
 
     def __init__(self, model: nn.Module, settings: LatencySettings, shape: tuple[int, int, int]) -> None:
         self.shape = shape
-        self.device, self.dtype = device_of(settings), getattr(torch, settings.dtype)
+        self.device, self.dtype = device_of(settings.device), getattr(torch, settings.dtype)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         moved = model.eval().to(device=self.device, dtype=self.dtype)
         self.model = moved.to(memory_format=self.layout)
