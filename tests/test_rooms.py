@@ -15,6 +15,7 @@ TOP = Path(__file__).resolve().parents[1]
 ROOTS = (TOP, TOP / "kernels", TOP / "suites", TOP / "db")
 BASE = {
     "drbench",
+    "drbench.atomic",
     "drbench.bounds",
     "drbench.catalog",
     "drbench.errors",
@@ -34,6 +35,7 @@ BASE = {
 # room -> what it may import beside itself, the base rooms and the standard library
 ALLOWED: dict[str, set[str]] = {
     "drbench.records": set(),
+    "drbench.atomic": set(),
     "drbench.bounds": set(),
     "drbench.catalog": set(),
     "drbench.trust": set(),

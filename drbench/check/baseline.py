@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from drbench import figures, paths
+from drbench import atomic, figures, paths
 from drbench.check.facts import Facts, VariantFacts
 from drbench.errors import FailedError, InputError
 from drbench.records import Run
@@ -108,14 +108,11 @@ def write(baseline: Baseline, path: Path) -> None:
     path = paths.expanded(path, "baseline")
     if (found := paths.status(path, "baseline")) is not None:
         paths.check_regular(found, path, "baseline")
-    beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_text(dumps(baseline), encoding="utf-8", newline="\n")
-        beside.replace(path)
+        atomic.write(path, dumps(baseline).encode())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"baseline {path} cannot be written: {error.strerror}") from error
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise FailedError(f"baseline {path} could not be written: {error.strerror}") from error
 
 

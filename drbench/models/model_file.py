@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from drbench import __version__, identity, names, paths, trust, variant_table
+from drbench import __version__, atomic, identity, names, paths, trust, variant_table
 from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
@@ -69,14 +69,10 @@ def save_model(
         raise InputError(f"save_model: the header must be plain JSON: {error}") from error
     # clones: safetensors takes neither tensors that share memory nor those in channels_last
     state = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in _state(model)}
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(save(state, metadata={KEY: text}))
-        os.replace(partial, target)
+        atomic.write(Path(path), save(state, metadata={KEY: text}))
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FailedError(f"can't write {str(target)!r}: {error.strerror or error}") from error
+        raise FailedError(f"can't write {str(path)!r}: {error.strerror or error}") from error
 
 
 def _state(model: nn.Module) -> Sequence[tuple[str, torch.Tensor]]:

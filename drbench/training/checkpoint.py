@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from drbench import atomic
 from drbench.errors import FailedError, InputError
 from drbench.records import Epoch
 
@@ -53,7 +53,7 @@ class Checkpoint:
     criterion: nn.Module | None = None
 
     def save(self, progress: Progress) -> None:
-        """Write the file, in place of the former one. Errors as in `write_atomically`."""
+        """Write the file, in place of the former one. Errors as in `write`."""
         tensors = {"losses": progress.losses}
         tensors.update({f"model.{name}": value for name, value in _tensors(self.model)})
         if self.ema is not None:
@@ -74,7 +74,7 @@ class Checkpoint:
             "curve": [asdict(epoch) for epoch in progress.curve],
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
         }
-        write_atomically(self.path, tensors, {"format": FORMAT, "state": json.dumps(state)})
+        write(self.path, tensors, {"format": FORMAT, "state": json.dumps(state)})
 
     def load(self, progress: Progress) -> Progress:
         """Fill model, optimizer and EMA from the file.
@@ -142,27 +142,18 @@ def _epoch(table: Mapping[str, Any]) -> Epoch:
     return Epoch(**{names.get(name, name): value for name, value in table.items()})
 
 
-def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file beside `path` and move it there: a kill leaves the old file or the new one, whole.
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all (see drbench.atomic).
 
     FailedError if it cannot be written; the OSError of a full disk passes through.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(save(dict(tensors), dict(metadata)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        atomic.write(path, save(dict(tensors), dict(metadata)))
     except OSError as error:
-        beside.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of this training: the next one would meet it too
             raise
         raise FailedError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
