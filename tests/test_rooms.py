@@ -111,7 +111,9 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.executor": set(),
     "drbench.stages": {"drbench.executor", "drbench.job", "drbench.latency.schedule"},
     "drbench.workers": {"psutil", "drbench.executor"},
-    "drbench.statistics.ratios": {"scipy"},
+    "drbench.statistics.student": {"scipy"},
+    "drbench.statistics.ratios": {"drbench.statistics.student"},
+    "drbench.statistics.accuracy": {"scipy", "drbench.statistics.student"},
     "drbench.against": {
         "torch",
         "drbench.devices",
@@ -129,10 +131,10 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.against",
         "drbench.conditions",
         "drbench.outcomes",
+        "drbench.statistics.accuracy",
         "drbench.statistics.ratios",
         "drbench.suite",
         "pydantic",
-        "scipy",
     },
     "drbench.check.formats": {"rich", "drbench.check", "drbench.report"},
     "drbench.ci": {"drbench.check", "drbench.run", "drbench.suite", "drbench_db"},
@@ -165,7 +167,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.suite",
     },
     "drbench.exchange": {"drbench.run.opbench", "drbench_db"},
-    "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "scipy", "drbench_db"},
+    "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "drbench.statistics.accuracy", "drbench_db"},
 }
 TORCH_FREE = (
     "records",

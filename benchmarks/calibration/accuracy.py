@@ -34,10 +34,10 @@ from scipy.special import betaincinv
 from torch import nn
 
 from drbench import models
-from drbench.check.drops import by_images
 from drbench.data.shapes import shapes
 from drbench.data.splits import Splits
 from drbench.records import Variant
+from drbench.statistics.accuracy import by_images
 from drbench.suite import toml
 from drbench.training.evaluation import evaluate
 from drbench.training.loop import fit

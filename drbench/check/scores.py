@@ -1,14 +1,15 @@
-"""Figures of a task: of given weights unit by unit, of trained networks seed by seed (see `drops`)."""
+"""Figures of a task: of given weights unit by unit, of trained networks seed by seed (see statistics.accuracy)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from drbench.check.drops import LEAST_SEEDS, POWER, Change, by_images, by_seeds
 from drbench.check.facts import Scores, Seed
 from drbench.check.rules import Rule
 from drbench.check.verdicts import Verdict
 from drbench.figures import Figure
+from drbench.statistics.accuracy import POWER, Change, by_images, by_seeds
+from drbench.statistics.samples import LEAST_SEEDS
 
 
 def judge(before: Scores, now: Scores, rule: Rule) -> Iterator[Verdict]:

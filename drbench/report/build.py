@@ -15,11 +15,12 @@ import pandas as pd
 from drbench.errors import NothingError
 from drbench.figures import TaskFigures
 from drbench.records import NOISE, OPS, PLAIN, STAGES
-from drbench.report import seeds
 from drbench.report.gather import Figure, Gathered, Way, gather
 from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
 from drbench.report.ops import OpsTable
 from drbench.report.published_rows import published_rows
+from drbench.statistics.accuracy import difference
+from drbench.statistics.samples import mean_and_deviation
 
 _COSTS = ("madds", "executed", "params", "activations", "reference_madds", "reference_params")
 
@@ -178,7 +179,8 @@ def _facts(gathered: Gathered, latencies: Mapping[Way, Latency], task: TaskFigur
                 facts.update(_timed(figure, latencies[figure.way].suffix))
     scores = _by_seed(gathered, task.headline)
     if scores:
-        facts[task.headline], facts[f"{task.headline}_sd"], facts["seeds"] = seeds.spread(scores)
+        facts[task.headline], facts[f"{task.headline}_sd"] = mean_and_deviation(list(scores.values()))
+        facts["seeds"] = len(scores)
     means = {name: name for name in (*task.names, task.validation) if name != task.headline}
     for field, name in {**means, "images_per_second": "train_images_per_second"}.items():
         values = _by_seed(gathered, name)
@@ -227,7 +229,7 @@ def _against(facts: Mapping[str, Value], plain: Mapping[str, Value]) -> dict[str
 
 
 def _gain(name: str, values: Mapping[int | None, float], reference: Mapping[int | None, float]) -> dict[str, Value]:
-    gain = seeds.difference(values, reference)
+    gain = difference(values, reference)
     if gain is None:
         return {}
     return {f"{name}_delta": gain.mean, f"{name}_delta_ci95": gain.half, f"{name}_delta_seeds": gain.pairs}

@@ -12,7 +12,7 @@ from functools import partial
 
 from drbench.errors import unknown
 from drbench.figures import CLASSIFY, Figure, TaskFigures
-from drbench.report.model import FEW_SEEDS, Row, Table
+from drbench.report.model import Row, Table
 from drbench.report.values import (
     Values,
     gain,
@@ -29,6 +29,7 @@ from drbench.report.values import (
     with_interval,
     with_quartiles,
 )
+from drbench.statistics.samples import LEAST_SEEDS
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,14 @@ def _scores(task: TaskFigures) -> tuple[Column, ...]:
             ("seeds",),
             "accuracy",
             seeds,
-            f"seeds: how many trainings {main.called} is over; too few: under {FEW_SEEDS}, no claim is made",
+            f"seeds: how many trainings {main.called} is over; too few: under {LEAST_SEEDS}, no claim is made",
             task=task,
         ),
         difference(
             main.name,
             "vs plain",
             f"Δ {main.called}: mean difference to plain over the seeds that both have, {unit}, ± half its 95% "
-            f"interval (t, paired by seed); in brackets: too few seeds (under {FEW_SEEDS}) to say which is better",
+            f"interval (t, paired by seed); in brackets: too few seeds (under {LEAST_SEEDS}) to say which is better",
         ),
         difference(
             f"{main.name}_equal_madds",

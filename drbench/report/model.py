@@ -15,9 +15,6 @@ Value = float | int | str | bool | None
 KINDS = ("plain", "converted", "matched", "published")
 """A network as published, one with replaced convolutions, a plain one widened to equal cost, others' figures."""
 
-FEW_SEEDS = 5
-"""With fewer, a difference is shown with "too few seeds" and no interval."""
-
 
 @dataclass(frozen=True)
 class Row:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from drbench.figures import Figure
-from drbench.report.model import FEW_SEEDS, Value
-from drbench.statistics.samples import in_millions
+from drbench.report.model import Value
+from drbench.statistics.samples import LEAST_SEEDS, in_millions
 
 Values = Mapping[str, Value]
 
@@ -96,7 +96,7 @@ def score(figure: Figure, name: str, values: Values) -> str:
 def seeds(values: Values) -> str:
     """5, or 2: too few."""
     value = number_of(values, "seeds")
-    return "" if value is None else f"{value:.0f}" + (": too few" if value < FEW_SEEDS else "")
+    return "" if value is None else f"{value:.0f}" + (": too few" if value < LEAST_SEEDS else "")
 
 
 def gain(figure: Figure, name: str, values: Values) -> str:

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit
-
 from drbench.errors import InputError
+from drbench.statistics.student import one_sided, two_sided
 
 Decision = Literal["regression", "held", "unresolved", "improvement"]
 
@@ -83,7 +82,7 @@ class _Located:
 def ratio_interval(log_ratios: Sequence[float], level: float = 0.95, trim: float = TRIM) -> Interval:
     """The ratio whose logarithm was seen once in each worker. InputError for no workers or a level outside 0 to 1."""
     found = _located(log_ratios, trim)
-    half = _quantile(found.freedom, level) * math.sqrt(found.variance) if found.freedom else math.inf
+    half = two_sided(found.freedom, level) * math.sqrt(found.variance) if found.freedom else math.inf
     return _interval(found.value, half, level, len(log_ratios))
 
 
@@ -96,7 +95,7 @@ def ratio_of_ratios(now: Sequence[float], then: Sequence[float], level: float = 
         variance = new.variance + old.variance
         parts = new.variance**2 / new.freedom + old.variance**2 / old.freedom
         freedom = variance**2 / parts if parts else new.freedom + old.freedom
-        half = _quantile(freedom, level) * math.sqrt(variance)
+        half = two_sided(freedom, level) * math.sqrt(variance)
     return _interval(new.value - old.value, half, level, count)
 
 
@@ -147,8 +146,8 @@ def _share(found: _Located, floor: _Located, times: float, limit: float, level: 
     if not (found.freedom and floor.freedom):
         return math.inf
     freedom, still = found.freedom * times, floor.freedom * times
-    reach = abs(floor.value) + _quantile(still, level) * math.sqrt(floor.variance / times)
-    needed = _quantile(freedom, level) + float(stdtrit(freedom, POWER))
+    reach = abs(floor.value) + two_sided(still, level) * math.sqrt(floor.variance / times)
+    needed = two_sided(freedom, level) + one_sided(freedom, POWER)
     return math.exp(max(math.log1p(limit), reach) + needed * math.sqrt(found.variance / times)) - 1
 
 
@@ -165,12 +164,6 @@ def _located(values: Sequence[float], trim: float) -> _Located:
     squares = math.fsum((value - middle) ** 2 for value in winsorised)
     freedom = len(kept) - 1
     return _Located(math.fsum(kept) / len(kept), squares / (len(kept) * freedom) if freedom else 0.0, freedom)
-
-
-def _quantile(freedom: float, level: float) -> float:
-    if not 0 < level < 1:
-        raise InputError(f"level {level} must be between 0 and 1")
-    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def _interval(middle: float, half: float, level: float, count: int) -> Interval:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from drbench.errors import InputError
 
+LEAST_SEEDS = 5
+"""Trainings of each of two networks: with fewer, no claim is made about which is better."""
+
 
 def quantile(samples: Sequence[float], fraction: float) -> float:
     """The value below which `fraction` of the samples lie, with linear interpolation (numpy's default, R's type 7).

@@ -13,7 +13,6 @@ from scipy import stats
 
 from drbench.check import baseline as files
 from drbench.check.baseline import Baseline
-from drbench.check.drops import by_images
 from drbench.check.formats import FORMATS
 from drbench.check.judge import judge
 from drbench.check.metrics import COMMON, of_task, usual
@@ -22,6 +21,7 @@ from drbench.check.verdicts import Checked
 from drbench.errors import InputError
 from drbench.figures import COMMON as COMMON_NAMES
 from drbench.figures import Figure, TaskFigures
+from drbench.statistics.accuracy import by_images
 from drbench.suite.tables import CheckTable
 
 ANGLE = Figure("angle", "degrees", "lower", 1, "mean angle between mates", "angle error", tolerance=0.5)

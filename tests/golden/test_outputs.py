@@ -39,9 +39,27 @@ def test_the_text_is_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch, nam
     assert code == CASES[name].code
 
 
+T_TABLE, T_SERIES = 2.7764451051977934, 2.775582224236797
+"""The 97.5% quantile of Student's t with 4 degrees of freedom: as tables print it (2.776445), and the Cornish-Fisher
+series that the report used until 2026-11-27, 0.03% too small. The gate always had the exact one.
+"""
+CORRECTED = [
+    (f"{table} | mobilenet_v1_0.25 x0.12 | {variant}", field)
+    for table in ("five on first", "five on second")
+    for variant, field in (
+        ("drconv m=2", "top1_delta_ci95"),
+        ("drconv m=2", "top1_equal_madds_delta_ci95"),
+        ("conv =madds(drconv m=2)", "top1_delta_ci95"),
+    )
+]
+"""Half widths of intervals over five seeds: the only figures that differ from those that were kept."""
+
+
 def test_the_figures_are_the_same(folder: Path) -> None:
     """These are never made anew. A field with another name is renamed where `outputs.figures` reads it."""
     kept = json.loads(FIGURES.read_text(encoding="utf-8"))
+    for row, field in CORRECTED:
+        kept["report"][row][field] *= T_TABLE / T_SERIES
     assert list(differences(kept, figures(folder))) == []
 
 

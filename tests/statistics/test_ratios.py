@@ -66,7 +66,7 @@ def test_what_has_no_interval(values):
 
 
 def test_a_senseless_level():
-    with pytest.raises(InputError, match="level 95"):
+    with pytest.raises(InputError, match="level: got 95"):
         ratio_interval([0.1, 0.2], level=95)
 
 

@@ -14,21 +14,21 @@ Q. McNemar, Note on the sampling error of the difference between correlated prop
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
-from scipy.special import bdtrc, betaincinv, nctdtrinc, ndtri, stdtrit
+from scipy.special import bdtrc, betaincinv, nctdtrinc, ndtri
 
 from drbench.errors import InputError
+from drbench.statistics.samples import LEAST_SEEDS, mean_and_deviation
+from drbench.statistics.student import two_sided
 
 POWER = 0.8
 """How often a drop of the size in `Change.sees` would have been found."""
 
 TOLERANCE = 0.02
 """Where no limit is given: a drop of two points must be excluded before nothing is said to have dropped."""
-
-LEAST_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,38 @@ def by_seeds(
         error = math.sqrt(sum(parts))
         weights = parts[0] ** 2 / (len(new) - 1) + parts[1] ** 2 / (len(old) - 1)
         freedom = sum(parts) ** 2 / weights if weights else float(len(new) + len(old) - 2)
-    reach = float(stdtrit(freedom, (1 + level) / 2))
+    reach = two_sided(freedom, level)
     interval = (effect - reach * error, effect + reach * error)
     sees = float(nctdtrinc(freedom, 1 - POWER, reach)) * error + limit  # noncentrality at which the test has POWER
     gain = interval if sign > 0 else (-interval[1], -interval[0])
     return Change(_outcome(gain, limit, tolerance), effect, interval, sees, count)
 
 
-def _error(values: Iterable[float]) -> float:
-    """The standard error of the mean."""
-    found = list(values)
-    return math.sqrt(variance(found) / len(found))
+@dataclass(frozen=True)
+class Difference:
+    """Mean difference over common seeds. `half` is half the width of its 95% interval (Student's t over the paired
+    differences); None with fewer than LEAST_SEEDS pairs: too few to say more.
+    """
+
+    mean: float
+    half: float | None
+    pairs: int
+
+
+def difference(values: Mapping[int | None, float], reference: Mapping[int | None, float]) -> Difference | None:
+    """A figure by seed minus that of the reference, over their common seeds; None when they have none in common."""
+    pairs = [values[seed] - reference[seed] for seed in values if seed in reference]
+    if not pairs:
+        return None
+    half = two_sided(len(pairs) - 1) * _error(pairs) if len(pairs) >= LEAST_SEEDS else None
+    return Difference(fmean(pairs), half, len(pairs))
+
+
+def _error(values: Sequence[float]) -> float:
+    """The standard error of the mean, of two values or more."""
+    _, deviation = mean_and_deviation(values)
+    assert deviation is not None
+    return deviation / math.sqrt(len(values))
 
 
 def _outcome(gain: tuple[float, float], limit: float, tolerance: float) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from drbench.check.drops import POWER, TOLERANCE, by_images, by_seeds
 from drbench.errors import InputError
+from drbench.statistics.accuracy import POWER, TOLERANCE, Difference, by_images, by_seeds, difference
 
 IMAGES = 2000
 
@@ -144,3 +144,40 @@ def test_a_limit_and_seeds() -> None:
     assert by_seeds(BEFORE, spread).outcome == "regression"
     assert by_seeds(BEFORE, spread, limit=0.006).outcome == "held"
     assert inf > by_seeds(BEFORE, NOW, limit=0.01).sees > 0.01
+
+
+def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    truth, covered, trials = 0.3, 0, 2000
+    for _ in range(trials):
+        base = rng.normal(size=5)
+        values = base + truth + rng.normal(scale=0.5, size=5)
+        found = difference(dict(enumerate(values.tolist())), dict(enumerate(base.tolist())))
+        assert found is not None
+        assert found.half is not None
+        covered += abs(found.mean - truth) < found.half
+    assert covered / trials == pytest.approx(0.95, abs=0.02)  # four standard errors
+
+
+def test_the_interval_of_a_difference_is_scipys() -> None:
+    rng = np.random.default_rng(1)
+    values, base = rng.normal(size=7), rng.normal(size=7)
+    found = difference(dict(enumerate(values.tolist())), dict(enumerate(base.tolist())))
+    expected = stats.ttest_rel(values, base).confidence_interval(0.95)
+    assert found is not None
+    assert found.half is not None
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((expected.low, expected.high))
+
+
+def test_report_and_gate_give_the_same_interval() -> None:
+    rng = np.random.default_rng(2)
+    values, base = dict(enumerate(rng.normal(size=6).tolist())), dict(enumerate(rng.normal(size=6).tolist()))
+    found, verdict = difference(values, base), by_seeds(base, values, level=0.95)
+    assert found is not None
+    assert found.half is not None
+    assert verdict.interval == pytest.approx((found.mean - found.half, found.mean + found.half), rel=1e-12)
+
+
+def test_seeds_in_common_are_paired() -> None:
+    assert difference({0: 1.0}, {1: 1.0}) is None
+    assert difference({0: 1.0, 1: 5.0, 2: 9.0}, {1: 4.0, 2: 6.0, 3: 0.0}) == Difference(2.0, None, 2)

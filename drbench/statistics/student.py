@@ -1,0 +1,25 @@
+"""Quantiles of Student's t distribution, the same for all intervals."""
+
+from __future__ import annotations
+
+from scipy.special import stdtrit
+
+from drbench.errors import InputError
+
+
+def two_sided(freedom: float, level: float = 0.95) -> float:
+    """The t that a two-sided interval of `level` reaches, with so many degrees of freedom; they need not be whole.
+
+    InputError for a level outside 0 to 1.
+
+    >>> round(two_sided(4), 4)
+    2.7764
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level: got {level}; expected a number between 0 and 1")
+    return one_sided(freedom, (1 + level) / 2)
+
+
+def one_sided(freedom: float, probability: float) -> float:
+    """The t that is exceeded with 1 - `probability`."""
+    return float(stdtrit(freedom, probability))
