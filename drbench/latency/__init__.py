@@ -1,1 +1,1 @@
-"""Latency: when to time which networks, one block of turns in a process, the timer."""
+"""Latency: the schedule of an experiment, one block of turns in a process, and the timer."""

@@ -1,7 +1,7 @@
 """One block of a latency measurement, in one process: a plain network, a copy of it and a variant take turns.
 
-The copy is built as the plain network was, from the same seed. What it takes more or less is no effect of anything:
-it is the floor, of the same rounds, under what the variant can be told from.
+The copy is built like the plain network, from the same seed. Its ratio to the plain network, from the same rounds, is
+the floor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNTIME = RUNTIMES["torch"]
 
 
 def prepared(variant: Variant, settings: LatencySettings) -> Prepared:
-    """A variant that is ready to be timed, with weights as initialised from seed 0."""
+    """Build a variant with initial weights from seed 0 and prepare it for timing."""
     kernels.refresh()
     return RUNTIME.prepare(networks.build(variant, seed=0), settings, variant.input_shape)
 
@@ -29,24 +29,25 @@ def prepared(variant: Variant, settings: LatencySettings) -> Prepared:
 def block(
     plain: Variant | None, variant: Variant | None, settings: LatencySettings, *, say: Callable[[Event], None]
 ) -> dict[str, Any]:
-    """Time what is given: `plain` with its copy, and `variant`, in turns, at every batch size.
+    """Time `plain` with its copy, and `variant`, in turns, at every batch size. Either may be None.
 
     Returns:
-        "samples": batch size -> "plain", "copy", "variant" -> turns of seconds; "context": what the times depend on;
-        "about": of each, its kernels; "load": what else the machine did.
+        "samples": batch size -> "plain", "copy", "variant" -> the seconds of each call, by turn; "context": what the
+        times depend on; "about": by seat, the kernels of the network; "load": other load on the machine.
 
     Raises:
-        DrbenchError: a device that is not there; a network that failed under way.
-        Exception: whatever building a network raises.
+        DrbenchError: the device does not exist, or a network failed during timing.
+        Exception: anything that building a network raises.
     """
-    asked = {PLAIN: plain, COPY: plain, VARIANT: variant}
+    variants = {PLAIN: plain, COPY: plain, VARIANT: variant}
     watch = busy.LoadWatch()
     with timer.settings_context(settings) as context:
-        timed = {seat: prepared(which, settings) for seat, which in asked.items() if which is not None}
+        timed = {seat: prepared(network, settings) for seat, network in variants.items() if network is not None}
         wait = RUNTIME.wait(device_of(settings.device))
         samples = {}
         for size in settings.batch_sizes:
             say(Event("step", f"batch {size}"))
-            samples[size] = timer.measure({seat: one.call(size) for seat, one in timed.items()}, settings, wait=wait)
-    about = {seat: one.about() for seat, one in timed.items()}
+            calls = {seat: network.call(size) for seat, network in timed.items()}
+            samples[size] = timer.measure(calls, settings, wait=wait)
+    about = {seat: network.about() for seat, network in timed.items()}
     return {"samples": samples, "context": context, "about": about, "load": watch.load()}

@@ -1,4 +1,4 @@
-"""What else the machine did while something was timed, and what about it makes times worth less. Never fails."""
+"""Other load on the machine during timing, and notes on what makes times less reliable. Never fails."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from pathlib import Path
 import psutil
 
 BUSY, STOLEN = 0.1, 0.02
-"""Shares of the machine's processors beyond which it is said."""
+"""Shares of the processors (BUSY) and of time (STOLEN) above which there is a note."""
 CPU = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
 class Load:
-    """`others`: processors kept busy by other processes; `stolen`: share of time that the host of this virtual machine
-    gave to other machines; `swapped`: bytes that went to or came from the disk.
+    """Load on a machine during an interval.
+
+    others: number of processors that other processes kept busy.
+    stolen: share of time that the host of this virtual machine gave to other machines.
+    swapped: bytes that were swapped to or from the disk.
     """
 
     others: float = 0.0
@@ -29,14 +32,17 @@ class Load:
 
 
 class LoadWatch:
-    """Starts when made; `load` is what came of it. `own`: processor seconds that were ours, of this process if None."""
+    """Measures the load from its creation on.
+
+    own: returns the processor seconds of drbench's own processes, which are excluded; default: this process.
+    """
 
     def __init__(self, own: Callable[[], float] | None = None) -> None:
         self.own = own or time.process_time
         self.before = self._now()
 
     def load(self) -> Load:
-        """Since the start."""
+        """The load since the creation of this object."""
         clock, busy, stolen, own, swapped = (now - then for now, then in zip(self._now(), self.before, strict=True))
         seconds = max(clock, 1e-3)
         cores = psutil.cpu_count() or 1
@@ -45,7 +51,7 @@ class LoadWatch:
     def _now(self) -> tuple[float, float, float, float, float]:
         times = psutil.cpu_times()
         stolen = getattr(times, "steal", 0.0)
-        guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # are in user and nice already
+        guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # included in user and nice
         busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - stolen - guest
         swapped = 0.0
         with suppress(Exception), warnings.catch_warnings():
@@ -56,45 +62,45 @@ class LoadWatch:
 
 
 def worst(loads: Iterable[Load]) -> Load:
-    """The worst of each."""
-    found = list(loads) or [Load()]
-    return Load(max(x.others for x in found), max(x.stolen for x in found), max(x.swapped for x in found))
+    """The maximum of each field; a zero load if there are none."""
+    known = list(loads) or [Load()]
+    return Load(max(x.others for x in known), max(x.stolen for x in known), max(x.swapped for x in known))
 
 
 def notes(load: Load, threads: int) -> list[str]:
-    """What is worth saying, a line each."""
+    """Notes on a load, one line each, including those of `frequency`. `threads`: number of threads of the timing."""
     cores = available()
-    said = []
+    lines = []
     if load.others > BUSY * cores:
         text = f"busy machine: other processes kept {load.others:.1f} of {cores} processors busy during timing"
         if threads >= cores > 1:
-            text += f"; on all {cores} threads that can slow torch tenfold: --threads {cores - 1} leaves them room"
-        said.append(text)
+            text += f"; with all {cores} threads in use, torch can be ten times slower: use --threads {cores - 1}"
+        lines.append(text)
     if load.stolen > STOLEN:
-        said.append(f"busy host: {load.stolen:.0%} of this virtual machine's time went to others during timing")
+        lines.append(f"busy host: {load.stolen:.0%} of this virtual machine's time went to others during timing")
     if load.swapped:
-        said.append(f"swapping: {load.swapped / 2**20:,.0f} MiB went to or came from the disk during timing")
-    return said + frequency()
+        lines.append(f"swapping: {load.swapped / 2**20:,.0f} MiB were swapped to or from the disk during timing")
+    return lines + frequency()
 
 
 def frequency() -> list[str]:
-    """Whether the clock may change under way, as far as the system says."""
-    said = []
+    """Notes on frequency scaling, as far as the system reports it."""
+    lines = []
     governor = _read(CPU / "cpu0/cpufreq/scaling_governor")
     if governor not in ("", "performance"):
-        said.append(f"frequency scaling: the governor is {governor!r}, 'performance' is steadier")
+        lines.append(f"frequency scaling: the governor is {governor!r}; times vary less with 'performance'")
     if _read(CPU / "intel_pstate/no_turbo") == "0" or _read(CPU / "cpufreq/boost") == "1":
-        said.append("frequency scaling: turbo is on, clocks depend on load and heat")
-    return said
+        lines.append("frequency scaling: turbo is on, so the clock depends on load and temperature")
+    return lines
 
 
 def available() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def affinity() -> list[int]:
-    """Which processors this process may use; empty where the system has no such notion."""
+    """The numbers of the processors that this process may use; empty if the system does not report them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

@@ -1,7 +1,7 @@
-"""A latency experiment -> Records: processes, in each of which a variant, its plain network and a copy take turns.
+"""A latency experiment -> Records. In each worker a variant, its plain network and a copy of that take turns.
 
-The workers of all variants are interleaved (the first of each, then the second of each, ...), so that a machine that
-changes over the minutes changes for all. The worker is the unit of every interval. No torch here.
+The workers of all variants are interleaved (the first of each, then the second of each, ...), so that a slow drift of
+the machine affects all variants alike. Each interval is over workers. This module loads no torch.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ def measure(
     go_on: Callable[[int], bool] | None = None,
     on_event: OnEvent = ignore,
 ) -> Iterator[Record]:
-    """Time all variants of the experiment; a Record for each whose key is not in `skip`, once all of them are timed.
+    """Time all variants of the experiment; yield their Records, without those whose key is in `skip`, at the end.
 
-    `go_on` is asked, with how many workers each has had, whether there is to be one more; else `settings.workers` says.
-    A variant that fails in a worker is charged with it only where its plain network runs in a worker alone; else that
-    one is, and its variants have nothing to be compared with.
+    `go_on` is called with the number of workers that each pair has had, and returns whether to run one more; without
+    it, `settings.workers` is the number. If a variant fails in a worker, its plain network is run in a worker alone. If
+    that fails too, the failure is attributed to the plain network, and its variants have no reference.
     """
     settings = experiment.latency or LatencySettings()
     labels = experiment.labels or identity.labels(experiment.variants)
-    jobs = [Job(experiment, variant, name) for variant, name in zip(experiment.variants, labels, strict=True)]
+    jobs = [Job(experiment, variant, label) for variant, label in zip(experiment.variants, labels, strict=True)]
     jobs = [job for job in jobs if job.key not in skip]
     pairs = _pairs([job.variant for job in jobs], experiment, settings)
 
     def run(pair: _Pair) -> Ended:
-        asked = replace(settings, batch_sizes=pair.sizes)
-        return executor.run(FUNCTION, pair.plain, pair.variant, asked, limits=limits, on_event=on_event)
+        pair_settings = replace(settings, batch_sizes=pair.sizes)
+        return executor.run(FUNCTION, pair.plain, pair.variant, pair_settings, limits=limits, on_event=on_event)
 
     number = 0
     while go_on(number) if go_on else number < settings.workers:
-        for place, pair in enumerate(list(pairs)):
-            if pair.ended is None:
-                on_event(Event("step", "timed", number * len(pairs) + place, settings.workers * len(pairs)))
-                _block(pair, pairs, run)
+        for index, pair in enumerate(list(pairs)):
+            if pair.failure is None:
+                on_event(Event("step", "timed", number * len(pairs) + index, settings.workers * len(pairs)))
+                _run_block(pair, pairs, run)
         number += 1
     for job in jobs:
         yield _record(job, [pair for pair in pairs if job.variant in (pair.plain, pair.variant)], workdir)
@@ -64,8 +64,10 @@ def measure(
 
 @dataclass
 class _Pair:
-    """A plain network and a variant of it (either may be missing), and what their workers gave; `ended`: the failure
-    that stopped them, `blames` whom it is charged to.
+    """A plain network and a variant of it (either may be missing), with the results of their workers.
+
+    failure: how the worker that failed ended; no more workers are run for this pair.
+    failed_variant: the network to which `failure` is attributed.
     """
 
     plain: Variant | None
@@ -73,11 +75,11 @@ class _Pair:
     sizes: tuple[int, ...]
     blocks: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    ended: Ended | None = None
-    blames: Variant | None = None
+    failure: Ended | None = None
+    failed_variant: Variant | None = None
 
     def halve(self) -> bool:
-        """Half of the largest batch size, where there is one."""
+        """Halve the largest batch size. Return False if it is 1 already."""
         largest = max(self.sizes)
         if largest == 1:
             return False
@@ -87,87 +89,91 @@ class _Pair:
 
 
 def _pairs(todo: Sequence[Variant], experiment: Experiment, settings: LatencySettings) -> list[_Pair]:
-    """Each variant beside its plain network, also where that is done already; plain networks by themselves if alone."""
-    bases = {_network(variant, experiment): variant for variant in experiment.variants if is_plain(variant)}
+    """Each variant with its plain network, even if the latter is done; a plain network without variants is alone."""
+    bases = {_network(v, experiment): v for v in experiment.variants if is_plain(v)}
     sizes = settings.batch_sizes
-    found = [_Pair(bases.get(_network(one, experiment)), one, sizes) for one in todo if not is_plain(one)]
-    beside = [pair.plain for pair in found]
-    return found + [_Pair(one, None, sizes) for one in todo if is_plain(one) and one not in beside]
+    pairs = [_Pair(bases.get(_network(v, experiment)), v, sizes) for v in todo if not is_plain(v)]
+    paired = [pair.plain for pair in pairs]
+    return pairs + [_Pair(plain, None, sizes) for plain in todo if is_plain(plain) and plain not in paired]
 
 
 def _network(variant: Variant, experiment: Experiment) -> tuple[Any, ...]:
-    """What a variant shares with its plain network: an architecture may be there at several widths or arguments."""
+    """What a variant shares with its plain network: an experiment may have an architecture at several widths."""
     origin = next((v for v in experiment.variants if identity.variant_hash(v) == variant.matched_to), variant)
-    width = None if origin.match is not None else origin.width  # one whose target is left out: it was found, not given
+    width = None if origin.match is not None else origin.width  # matched, but its target is left out: width was found
     return origin.architecture, width, identity.canonical(origin.architecture_args), origin.stem_stride
 
 
-def _block(pair: _Pair, pairs: list[_Pair], run: Callable[[_Pair], Ended]) -> None:
-    """One worker more for a pair; where it fails, who is to blame."""
+def _run_block(pair: _Pair, pairs: list[_Pair], run: Callable[[_Pair], Ended]) -> None:
+    """Run one more worker for a pair. If it fails, decide which of the two networks has failed."""
     ended = run(pair)
     while ended.status == "oom" and not pair.blocks and pair.halve():
         ended = run(pair)
-    if isinstance(ended.error, OSError):  # a full disk is no fault of a network
+    if isinstance(ended.error, OSError):  # such as a full disk: not a failure of a network
         raise ended.error
     if ended.status == "done":
         pair.blocks.append(ended.value)
         return
-    pair.ended, pair.blames = ended, pair.variant or pair.plain
+    pair.failure, pair.failed_variant = ended, pair.variant or pair.plain
     if pair.variant is None or pair.plain is None:
         return
-    alone = next((one for one in pairs if one.plain == pair.plain and one.variant is None), None)
-    if alone is None:  # it goes on in the variant's place, whoever it was
+    alone = next((other for other in pairs if other.plain == pair.plain and other.variant is None), None)
+    if alone is None:  # the plain network still needs a record, whichever of the two has failed
         alone = _Pair(pair.plain, None, pair.sizes)
         pairs.append(alone)
-    if alone.ended is None:
-        _block(alone, pairs, run)
-    if alone.ended is not None:
-        pair.ended, pair.blames = alone.ended, pair.plain
+    if alone.failure is None:
+        _run_block(alone, pairs, run)
+    if alone.failure is not None:
+        pair.failure, pair.failed_variant = alone.failure, pair.plain
 
 
 def _record(job: Job, pairs: Sequence[_Pair], workdir: Path) -> Record:
-    """What the pairs of a variant say of it; of a plain network, those of all its variants together."""
-    ours = [pair for pair in pairs if pair.variant == job.variant] or pairs
-    seat = turns.VARIANT if ours[0].variant == job.variant else turns.PLAIN
-    blocks = [block for pair in ours for block in pair.blocks]
-    failed = next((pair for pair in ours if pair.ended is not None), None)
-    if failed is not None and failed.ended is not None and (seat == turns.VARIANT or failed.blames == job.variant):
-        whose = "" if failed.blames == job.variant else "its plain network, without which it has no ratio: "
-        ended = failed.ended
-        return job.failed(ended.status, f"{whose}{ended.reason}", ended.traceback, workdir)
-    notes = dict.fromkeys(note for pair in ours for note in pair.notes)
+    """The Record of a variant from its pair; of a plain network, from the pairs of all its variants together."""
+    own_pairs = [pair for pair in pairs if pair.variant == job.variant] or pairs
+    seat = turns.VARIANT if own_pairs[0].variant == job.variant else turns.PLAIN
+    blocks = [block for pair in own_pairs for block in pair.blocks]
+    failed = next((pair for pair in own_pairs if pair.failure is not None), None)
+    if failed is not None and failed.failure is not None:
+        is_own = failed.failed_variant == job.variant
+        if seat == turns.VARIANT or is_own:
+            prefix = "" if is_own else "its plain network, without which it has no ratio: "
+            ended = failed.failure
+            return job.failed(ended.status, f"{prefix}{ended.reason}", ended.traceback, workdir)
+    notes = dict.fromkeys(note for pair in own_pairs for note in pair.notes)
     load = busy.worst(block["load"] for block in blocks)
     notes |= dict.fromkeys(busy.notes(load, blocks[0]["context"]["threads"]))
-    found: list[Measurement] = []
-    for size in dict.fromkeys(size for pair in ours for size in pair.sizes):
+    measurements: list[Measurement] = []
+    for size in dict.fromkeys(size for pair in own_pairs for size in pair.sizes):
         timed = [block for block in blocks if size in block["samples"]]
-        about = {**timed[0]["context"], **timed[0]["about"][seat], "batch_size": size}
-        found += _measurements([block["samples"][size] for block in timed], seat, about)
-    return job.record(Result(measurements=tuple(found), notes=tuple(notes)))
+        context = {**timed[0]["context"], **timed[0]["about"][seat], "batch_size": size}
+        measurements += _measurements([block["samples"][size] for block in timed], seat, context)
+    return job.record(Result(measurements=tuple(measurements), notes=tuple(notes)))
 
 
 def _measurements(
-    blocks: Sequence[Mapping[str, Samples]], seat: str, about: Mapping[str, Any]
+    blocks: Sequence[Mapping[str, Samples]], seat: str, context: Mapping[str, Any]
 ) -> Iterator[Measurement]:
-    """Of one batch size: the times, and where there is a plain network, the ratio to it and the floor beneath."""
-    each = [together(block[seat]) for block in blocks]
-    times = tuple(seconds for one in each for seconds in one)
-    context = {**about, "workers": [len(one) for one in each]}
-    yield Measurement("latency", median(times), "s", "lower", "", times, context)
+    """The latency at one batch size and, with a plain network, the ratio to it and the floor."""
+    calls = [together(block[seat]) for block in blocks]
+    times = tuple(seconds for block_calls in calls for seconds in block_calls)
+    counts = [len(block_calls) for block_calls in calls]
+    yield Measurement("latency", median(times), "s", "lower", "", times, {**context, "workers": counts})
     if turns.PLAIN not in blocks[0]:
         return
     if seat == turns.VARIANT:
-        yield _ratio("latency_ratio", "lower", blocks, seat, about)
-    yield _ratio("latency_floor", "none", blocks, turns.COPY, about)
+        yield _ratio("latency_ratio", "lower", blocks, seat, context)
+    yield _ratio("latency_floor", "none", blocks, turns.COPY, context)
 
 
 def _ratio(
-    name: str, direction: str, blocks: Sequence[Mapping[str, Samples]], seat: str, about: Mapping[str, Any]
+    name: str, direction: str, blocks: Sequence[Mapping[str, Samples]], seat: str, context: Mapping[str, Any]
 ) -> Measurement:
-    pairs = [ratios(block[seat], block[turns.PLAIN]) for block in blocks]
-    said = [log_ratio(block[seat], block[turns.PLAIN]) for block in blocks]
-    context = {**about, "workers": [len(one) for one in pairs], "worker_log_ratios": said}
-    found = ratio_interval(said, LEVEL)
-    if found.count > 1:  # one process says nothing about others
-        context |= {"interval": [found.low, found.high], "level": LEVEL}
-    return Measurement(name, found.estimate, "ratio", direction, "", tuple(r for one in pairs for r in one), context)
+    """The ratio of a seat to the plain network, with its interval over blocks. Samples: the ratio of each round."""
+    rounds = [ratios(block[seat], block[turns.PLAIN]) for block in blocks]
+    log_ratios = [log_ratio(block[seat], block[turns.PLAIN]) for block in blocks]
+    context = {**context, "workers": [len(block_rounds) for block_rounds in rounds], "worker_log_ratios": log_ratios}
+    interval = ratio_interval(log_ratios, LEVEL)
+    if interval.count > 1:  # an interval needs more than one process
+        context |= {"interval": [interval.low, interval.high], "level": LEVEL}
+    samples = tuple(value for block_rounds in rounds for value in block_rounds)
+    return Measurement(name, interval.estimate, "ratio", direction, "", samples, context)

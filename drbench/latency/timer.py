@@ -1,6 +1,6 @@
-"""Inference time of functions in one process, and what holds while anything is timed: threads, no TF32, no collection.
+"""Times functions in one process, and sets the conditions of timing: threads, TF32 off, garbage collection off.
 
-Raw times are kept; `drbench.latency.turns` and `drbench.statistics.ratios` say what they amount to.
+Returns raw times; `drbench.latency.turns` and `drbench.statistics.ratios` compute figures from them.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def measure(
     wait: Function = lambda: None,
     on_round: Callable[[int, float], object] | None = None,
 ) -> dict[str, Samples]:
-    """Seconds per call of each function, in turns (see `turns`), as many of them for all.
+    """Seconds per call of each function. The functions take turns (see `turns`); all have the same number of turns.
 
-    The first call and `warmup_runs` more are thrown away. Then rounds go on until there are `min_runs` of them and the
+    The first call and `warmup_runs` more are discarded. Then rounds are run until there are `min_runs` of them and the
     calls have taken `min_seconds` per function, or until `max_seconds` have passed since the start (at least one round
-    is kept). They run in inference mode, with `settings.threads`, and without garbage collection.
+    is kept). The calls run in inference mode, with `settings.threads`, and without garbage collection.
 
     Args:
-        functions: name -> a call that takes nothing; what it returns is thrown away.
+        functions: name -> a function without arguments; its return value is discarded.
         settings: see LatencySettings.
-        wait: waits until the device is done, before and after each call (see `runtimes.Runtime.wait`); a CPU needs
-            none.
-        on_round: called between rounds with the rounds kept so far and the seconds since the start.
+        wait: called before and after each call to wait for the device (see `runtimes.Runtime.wait`); not needed on a
+            CPU.
+        on_round: called between rounds with the number of rounds kept so far and the seconds since the start.
 
     Raises:
-        InputError: for settings that make no sense.
-        FailedError: names the function that raised, and what it raised.
+        InputError: invalid settings, or no functions.
+        FailedError: a function raised; the message names the function and the exception.
     """
     _check(functions, settings)
     start = time.perf_counter()
@@ -66,14 +66,14 @@ def measure(
 
 @contextmanager
 def quiet(settings: LatencySettings) -> Iterator[dict[str, Any]]:
-    """What holds while something is timed: `settings_context`, inference mode, and no garbage collection."""
+    """Set the conditions of timing: `settings_context`, inference mode, and no garbage collection."""
     with settings_context(settings) as context, torch.inference_mode(), _no_collection():
         yield context
 
 
 @contextmanager
 def settings_context(settings: LatencySettings) -> Iterator[dict[str, Any]]:
-    """Within it `settings.threads` holds and float32 is no TF32; gives what a time depends on, to be recorded."""
+    """Set `settings.threads` threads and full float32 precision (TF32 off); yield what a latency depends on."""
     device = device_of(settings.device)
     before = torch.get_num_threads()
     try:
@@ -106,7 +106,7 @@ def _timed(name: str, function: Function, wait: Callable[[], object]) -> float:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Garbage is collected before, not during; it would hit whichever function happens to be running."""
+    """Collect garbage first, then turn collection off: it would slow down whichever function is running."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -119,8 +119,8 @@ def _no_collection() -> Iterator[None]:
 
 def _check(functions: Mapping[str, Function], settings: LatencySettings) -> None:
     if not functions:
-        raise InputError("nothing to time: give at least one function")
-    for field, least in (("warmup_runs", 0), ("min_runs", 1), ("min_seconds", 0), ("max_seconds", 0), ("threads", 1)):
+        raise InputError("functions: got none; expected at least one function to time")
+    for field, minimum in (("warmup_runs", 0), ("min_runs", 1), ("min_seconds", 0), ("max_seconds", 0), ("threads", 1)):
         value = getattr(settings, field)
-        if value is not None and not value >= least:
-            raise InputError(f"latency {field} {value!r} must be at least {least}")
+        if value is not None and not value >= minimum:
+            raise InputError(f"latency.{field}: got {value!r}; expected at least {minimum}")

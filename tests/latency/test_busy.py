@@ -28,7 +28,7 @@ def test_other_processes():
 
 def test_as_many_threads_as_processors_beside_other_work():
     (note,) = busy.notes(Load(others=1.6), threads=4)
-    assert "4 threads that can slow torch tenfold: --threads 3" in note
+    assert "with all 4 threads in use, torch can be ten times slower: use --threads 3" in note
 
 
 def test_the_hosts_other_guests_and_the_disk():

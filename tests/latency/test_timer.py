@@ -84,5 +84,5 @@ def test_senseless_settings(wrong):
 
 
 def test_nothing_to_time():
-    with pytest.raises(InputError, match="nothing to time"):
+    with pytest.raises(InputError, match="functions: got none; expected"):
         timer.measure({}, BRIEF)

@@ -1,4 +1,4 @@
-"""What computes a network while it is timed, one file per runtime. A new one is a file here and a line in RUNTIMES."""
+"""Runtimes: what computes a network while it is timed. A new runtime is a file here and a line in RUNTIMES."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runtime defines: how a network is made ready to be timed, and how to wait for the device."""
+"""The interface of a runtime: how to prepare a network for timing, and how to wait for the device."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Function = Callable[[], object]
 
 
 class Prepared(Protocol):
-    """A network that is ready to be timed."""
+    """A network that is ready for timing."""
 
     def call(self, size: int) -> Function:
-        """Inference of `size` samples of noise, the same in every process."""
+        """A function that runs inference on `size` samples of noise; the samples are the same in every process."""
 
     def about(self) -> dict[str, Any]:
-        """What its time depends on beside the settings; recorded with the time."""
+        """What its latency depends on, in addition to the settings; recorded with the latency."""
 
 
 class Runtime(Protocol):
-    """Something that computes a network's inference."""
+    """Something that runs the inference of a network."""
 
     def prepare(self, model: nn.Module, settings: LatencySettings, shape: tuple[int, int, int]) -> Prepared:
-        """The network for inputs of `shape` (C, H, W), on the device and in the dtype of the settings."""
+        """Prepare a network for inputs of `shape` (C, H, W), on the device and in the dtype of the settings."""
 
     def wait(self, device: torch.device) -> Function:
-        """A call that returns when `device` has done all that it was given."""
+        """A function that returns when `device` has finished all submitted work."""
