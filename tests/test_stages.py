@@ -14,7 +14,7 @@ from drbench.executor import Ended, Executor, Limits, ignore
 from drbench.identity import experiment_key, variant_hash
 from drbench.job import Result
 from drbench.records import DataSettings, Experiment, LatencySettings, Machine, Measurement, TrainSettings, Variant
-from drbench.stages import STAGES, Asked, WorkContext, line
+from drbench.stages import STAGES, Request, WorkContext, line
 from drbench.suite.tables import Stage as Allowed
 from tests.executors import record_of
 
@@ -23,7 +23,9 @@ DRCONV = replace(PLAIN, operator="drconv", operator_args={"regions": 2})
 OTHER = replace(PLAIN, architecture="other")
 GROUPS = {"net": ((PLAIN, "conv"), (DRCONV, "drconv m=2")), "other": ((OTHER, "conv"),)}
 ALL = frozenset(map(variant_hash, (PLAIN, DRCONV, OTHER)))
-ASKED = Asked(GROUPS, ALL, DataSettings(), TrainSettings(batch_size=32), LatencySettings(batch_sizes=(1, 32)), seeds=2)
+REQUEST = Request(
+    GROUPS, ALL, DataSettings(), TrainSettings(batch_size=32), LatencySettings(batch_sizes=(1, 32)), seeds=2
+)
 
 
 class Scripted(Executor):
@@ -47,10 +49,10 @@ def test_every_stage_has_a_name_in_records_and_in_suites() -> None:
     assert tuple(STAGES) == records.STAGES == get_args(Allowed)
 
 
-def planned(stage: str, asked: Asked = ASKED) -> list[tuple[tuple[str, ...], int | None]]:
+def planned(stage: str, request: Request = REQUEST) -> list[tuple[tuple[str, ...], int | None]]:
     return [
         (tuple(f"{v.architecture}/{label}" for v, label in zip(one.variants, one.labels, strict=True)), one.seed)
-        for one in STAGES[stage].plan(asked)
+        for one in STAGES[stage].plan(request)
     ]
 
 
@@ -64,7 +66,7 @@ def test_latency_takes_an_architecture_at_once() -> None:
 
 
 def test_a_shard_of_latency_keeps_the_plain_network_to_compare_with() -> None:
-    shard = replace(ASKED, ours=frozenset({variant_hash(DRCONV)}))
+    shard = replace(REQUEST, in_shard=frozenset({variant_hash(DRCONV)}))
     assert planned("latency", shard) == [(("net/conv", "net/drconv m=2"), None)]
     assert planned("cost", shard) == [(("net/drconv m=2",), None)]
 
@@ -72,11 +74,11 @@ def test_a_shard_of_latency_keeps_the_plain_network_to_compare_with() -> None:
 def test_training_goes_through_all_networks_before_the_next_seed() -> None:
     names = ["net/conv", "net/drconv m=2", "other/conv"]
     assert planned("train") == [((name,), seed) for seed in (0, 1) for name in names]
-    assert planned("train", replace(ASKED, eval_weights="w.safetensors")) == [((name,), 0) for name in names]
+    assert planned("train", replace(REQUEST, eval_weights="w.safetensors")) == [((name,), 0) for name in names]
 
 
 def test_memory_depends_on_the_largest_batch_alone() -> None:
-    (one, *_) = STAGES["memory"].plan(replace(ASKED, latency=LatencySettings(batch_sizes=(1, 32), workers=9)))
+    (one, *_) = STAGES["memory"].plan(replace(REQUEST, latency=LatencySettings(batch_sizes=(1, 32), workers=9)))
     assert one.latency == LatencySettings(batch_sizes=(32,))
 
 
@@ -96,7 +98,7 @@ def test_out_of_memory_is_tried_with_half_of_the_batch(tmp_path: Path) -> None:
     assert record.settings["train"]["batch_size"] == 8  # what was done
     assert record.key == experiment_key(one, PLAIN)  # what was asked for
     assert record.notes[0] == "note of the work"
-    assert record.notes[1].startswith("batch size 8 instead of 32: out of memory; the learning rate is as before")
+    assert record.notes[1].startswith("batch size 8 instead of 32: out of memory; the learning rate is unchanged")
 
 
 @pytest.mark.parametrize(("stage", "times"), [("cost", 1), ("memory", 2), ("train", 2)])

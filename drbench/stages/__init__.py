@@ -1,4 +1,4 @@
-"""The stages of a suite, one file per stage. A new stage is a file here, a line in STAGES and its name in `records`."""
+"""The stages of a suite, one file each. To add one: a file here, a line in STAGES and its name in `records.STAGES`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from drbench.records import NOISE, Record
 from drbench.stages.cost import COST
 from drbench.stages.latency import LATENCY
 from drbench.stages.memory import MEMORY
-from drbench.stages.stage import Asked, Row, Stage, WorkContext
+from drbench.stages.stage import Request, Row, Stage, WorkContext
 from drbench.stages.train import TRAIN
 
-__all__ = ["STAGES", "Asked", "Row", "Stage", "WorkContext", "line"]
+__all__ = ["STAGES", "Request", "Row", "Stage", "WorkContext", "line"]
 
 STAGES: Mapping[str, Stage] = {"cost": COST, "memory": MEMORY, "latency": LATENCY, "train": TRAIN}
-"""In the order in which a suite goes through them."""
+"""In the order in which a suite runs them."""
 
 
 def line(record: Record) -> str:
-    """One line on the result of a variant: "cost mobilenet_v2_1.00 conv: 12.34 M multiply-adds, ..."."""
+    """The result of a variant on one line: "cost mobilenet_v2_1.00 conv: 12.34 M multiply-adds, ..."."""
     name = f"{record.stage} {record.variant.architecture} {record.label}"
     if record.seed is not None:
         name += f" seed {record.seed}"

@@ -6,27 +6,27 @@ from collections.abc import Iterator
 
 from drbench.records import Experiment, Record
 from drbench.stages import alone
-from drbench.stages.stage import Asked, Stage, WorkContext
+from drbench.stages.stage import Request, Stage, WorkContext
 
 
-def plan(asked: Asked) -> Iterator[Experiment]:
-    """Each network by itself."""
-    for variant, label in asked.rows:
+def plan(request: Request) -> Iterator[Experiment]:
+    """One Experiment per network."""
+    for variant, label in request.rows:
         yield Experiment("cost", (variant,), labels=(label,))
 
 
-def measure(one: Experiment, context: WorkContext) -> Iterator[Record]:
-    """Count in a worker."""
-    return alone.measure("drbench.experiment:count_cost", one, context)
+def measure(experiment: Experiment, context: WorkContext) -> Iterator[Record]:
+    """Count the cost in a worker."""
+    return alone.measure("drbench.experiment:count_cost", experiment, context)
 
 
 def line(record: Record) -> str:
-    """12.34 M multiply-adds, 5.67 M parameters"""
-    found = {m.name: m.value for m in record.measurements if not m.part}
+    """Such as "12.34 M multiply-adds, 5.67 M parameters"."""
+    values = {m.name: m.value for m in record.measurements if not m.part}
     name, kind = "madds", "multiply-adds"
-    if name not in found:
+    if name not in values:
         name, kind = "executed", "executed multiply-adds (convention not declared)"
-    return f"{found[name] / 1e6:.2f} M {kind}, {found['params'] / 1e6:.2f} M parameters"
+    return f"{values[name] / 1e6:.2f} M {kind}, {values['params'] / 1e6:.2f} M parameters"
 
 
 COST = Stage(plan, measure, line, with_table=True)

@@ -1,4 +1,4 @@
-"""What a stage of a suite defines: its work, how the work is done, and how a record of it reads in one line."""
+"""The interface of a stage: the planning of its work, the function that does it, and a one-line text of a record."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from drbench.executor import Executor, Limits, OnEvent
 from drbench.records import DataSettings, Experiment, LatencySettings, Record, TrainSettings, Variant
 
 Row = tuple[Variant, str]
-"""A network and what reports call it."""
+"""A network and its label."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a suite asks for.
+class Request:
+    """What a suite requests of its stages.
 
     groups: the networks by architecture, in the order of the suite.
-    ours: hashes of those that belong to this shard; the others are there to be compared with.
-    seeds: trainings of each network.
-    eval_weights: a model file that is evaluated instead of training.
+    in_shard: hashes of the variants of this shard; the others are references for comparisons.
+    seeds: number of trainings of each network.
+    eval_weights: path of a model file that is evaluated instead of training.
     """
 
     groups: Mapping[str, Sequence[Row]]
-    ours: Set[str]
+    in_shard: Set[str]
     data: DataSettings
     train: TrainSettings
     latency: LatencySettings
@@ -36,15 +36,16 @@ class Asked:
         """The networks of this shard."""
         from drbench.identity import variant_hash
 
-        return [row for group in self.groups.values() for row in group if variant_hash(row[0]) in self.ours]
+        return [row for group in self.groups.values() for row in group if variant_hash(row[0]) in self.in_shard]
 
 
 @dataclass(frozen=True)
 class WorkContext:
-    """Where and within which limits work is done.
+    """The executor, limits and folder of an Experiment.
 
+    limits: per worker.
     workdir: for checkpoints, weights and tracebacks.
-    skip: keys of work that is not done again.
+    skip: keys of work that is not repeated.
     """
 
     executor: Executor
@@ -58,15 +59,15 @@ class WorkContext:
 class Stage:
     """One stage.
 
-    plan: what is asked for -> the stage's Experiments, in order.
-    measure: does an Experiment; one Record for each variant whose key is not in `WorkContext.skip`.
-    line: a Record that is done -> its result in one line.
-    seeded: done once for each seed.
-    with_table: the costs of all its records are shown as a table as soon as it is over.
-    announced: each Experiment is announced on a line when it begins, because it takes minutes.
+    plan: returns the stage's Experiments for a request, in order.
+    measure: does an Experiment; yields one Record for each variant whose key is not in `WorkContext.skip`.
+    line: the result of a Record of status "done" in one line of text.
+    seeded: whether the work is done once per seed.
+    with_table: whether a table of the costs of all its records is printed at its end.
+    announced: whether a line is printed when an Experiment begins, because it takes minutes.
     """
 
-    plan: Callable[[Asked], Iterator[Experiment]]
+    plan: Callable[[Request], Iterator[Experiment]]
     measure: Callable[[Experiment, WorkContext], Iterator[Record]]
     line: Callable[[Record], str]
     seeded: bool = False

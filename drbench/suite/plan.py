@@ -12,7 +12,7 @@ from drbench.figures import BUILT_IN, as_table, declared
 from drbench.identity import labels, variant_hash
 from drbench.names import is_import, load, source_hashes
 from drbench.records import PLAIN, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
-from drbench.stages import STAGES, Asked
+from drbench.stages import STAGES, Request
 from drbench.suite.overrides import REGION_OPERATORS
 from drbench.suite.tables import (
     OperatorTable,
@@ -98,20 +98,20 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
         known = [f"{name}/{label}" for name, rows in variants(suite).items() for _, label in rows]
         raise InputError(f"--only and --exclude leave nothing of suite {suite.name!r}. It holds: {', '.join(known)}")
     nets = [variant for group in chosen.values() for variant, _ in group]
-    ours = {variant_hash(variant) for variant in nets} if suite.shard is None else shard(nets, *suite.shard)
-    asked = Asked(
+    in_shard = {variant_hash(variant) for variant in nets} if suite.shard is None else shard(nets, *suite.shard)
+    request = Request(
         groups=chosen,
-        ours=ours,
+        in_shard=in_shard,
         data=DataSettings(**dict(suite.data)),
         train=train_settings(suite),
         latency=LatencySettings(**dict(suite.latency)),
         seeds=suite.seeds,
         eval_weights=suite.eval_weights,
     )
-    work = [one for name, stage in STAGES.items() if name in suite.stages for one in stage.plan(asked)]
+    work = [experiment for name, stage in STAGES.items() if name in suite.stages for experiment in stage.plan(request)]
     if suite.task not in BUILT_IN:
         figures = as_table(declared(suite.task))
-        work = [replace(one, figures=figures) for one in work]
+        work = [replace(experiment, figures=figures) for experiment in work]
     return tuple(work)
 
 
