@@ -1,4 +1,4 @@
-"""A run is held by the process that does it: a locked file beside its results, freed however that process ends."""
+"""A lock on a run: a locked file in the folder of its results. The lock is released however its process ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drbench.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows: nobody is kept out
+except ImportError:  # Windows: there is no lock
     fcntl = None  # type: ignore[assignment]
 
 NAME = "held"
@@ -19,16 +19,16 @@ NAME = "held"
 
 @contextmanager
 def hold(files: Path, run_id: str) -> Iterator[None]:
-    """Hold a run whose results lie in `files`. InputError where another process does."""
+    """Hold the lock of a run whose results are in the folder `files`. InputError if another process holds it."""
     files.mkdir(parents=True, exist_ok=True)
     with (files / NAME).open("w") as file:
         if not _lock(file):
-            raise InputError(f"run {run_id} is going on in another process: wait for it, or end that first")
+            raise InputError(f"run {run_id}: another process is running it. Wait for that process, or end it")
         yield
 
 
 def is_left(files: Path) -> bool:
-    """Whether a run was held once and nobody holds it now: if it has not ended, it was killed."""
+    """Whether the run was locked once and is not locked now: a run without an end was then killed."""
     try:
         with (files / NAME).open("r+") as file:
             return fcntl is not None and _lock(file)

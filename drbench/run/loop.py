@@ -1,4 +1,4 @@
-"""The loop over a suite's stages: each Experiment in turn, without the work that is done -> Records."""
+"""The loop over a suite's stages: Experiments -> Records, without the work that is already done."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from drbench.suite.tables import LimitsTable, Suite
 from drbench.workers.watch import free
 
 FREE_SHARE = 0.9
-"""Share of the free memory that a worker may hold unless the suite says otherwise."""
+"""Share of the free memory that a worker may use if the suite sets no limit."""
 
 
 def limits_of(table: LimitsTable) -> Limits:
-    """Limits per worker: the suite's, or 90% of the memory that is free now and no timeout."""
+    """Limits per worker: the suite's, or 90% of the memory that is free now, and no timeout."""
     memory = int(FREE_SHARE * free()) if table.memory_gib is None else int(table.memory_gib * 2**30)
     return Limits(table.timeout_seconds, memory)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What all work of a suite shares. `done`, `lost`: keys of work that is not done again; `counts` counts it."""
+    """The work of a suite.
+
+    files: folder of the run's files.
+    done, lost: keys of work that was done, and that failed, before; it is not repeated. `counts` counts it.
+    """
 
     suite: Suite
     files: Path
@@ -39,51 +43,52 @@ class Loop:
     on_event: OnEvent
 
     def records(self, work: Sequence[Experiment]) -> Iterator[Record]:
-        """Stage by stage. The widths of matched networks are found first: they are part of what a variant is."""
+        """Do the work stage by stage. Widths of matched networks come first: they are part of a variant."""
         work = yield from widths.find(work, self.suite, self._context, self.lost, self.counts)
         self._build_kernels(work)
         for name, stage in STAGES.items():
-            todo = [one for one in work if one.stage == name]
+            todo = [experiment for experiment in work if experiment.stage == name]
             if not todo:
                 continue
             self.on_event(Event("stage", name, 0, len(todo)))
-            made: list[Record] = []
-            for number, one in enumerate(todo):
-                if not self._is_left(one):
+            records: list[Record] = []
+            for number, experiment in enumerate(todo):
+                if not self._is_left(experiment):
                     continue
-                self.on_event(Event("stage", name, number, len(todo), payload=one))
-                for record in stage.measure(one, self._context(_folder(one))):
-                    made.append(record)
+                self.on_event(Event("stage", name, number, len(todo), payload=experiment))
+                for record in stage.measure(experiment, self._context(_folder(experiment))):
+                    records.append(record)
                     yield record
             self.on_event(Event("stage", name, len(todo), len(todo)))
             if stage.with_table:
-                shown = references({table.name for table in self.suite.architectures}, self.suite.references)
-                self.on_event(Event("table", name, payload=(tuple(made), shown)))
+                published = references({table.name for table in self.suite.architectures}, self.suite.references)
+                self.on_event(Event("table", name, payload=(tuple(records), published)))
 
     def _context(self, folder: str) -> WorkContext:
         limits = limits_of(self.suite.limits)
         return WorkContext(self.executor, limits, self.files / folder, self.done | self.lost, self.on_event)
 
-    def _is_left(self, one: Experiment) -> bool:
-        """Whether some of an Experiment is to be done; what is not is counted."""
-        keys = _keys(one)
+    def _is_left(self, experiment: Experiment) -> bool:
+        """Whether an Experiment has work that is not done yet. Counts the work that is not repeated."""
+        keys = _keys(experiment)
         self.counts.skipped += sum(key in self.done for key in keys)
         self.counts.lost += sum(key in self.lost for key in keys)
         return not keys <= self.done | self.lost
 
     def _build_kernels(self, work: Sequence[Experiment]) -> None:
-        """Before anything is timed or trained, and only where that is still to be done."""
-        todo = [one for one in work if (one.latency or one.train) and not _keys(one) <= self.done | self.lost]
+        """Build the kernels before any timing or training, for the Experiments that are not done yet."""
+        measured = [experiment for experiment in work if experiment.latency or experiment.train]
+        todo = [experiment for experiment in measured if not _keys(experiment) <= self.done | self.lost]
         if todo:
             ended = self.executor.run("drbench.experiment:build_kernels", todo, on_event=self.on_event)
             ended.value_of("building the kernels")
 
 
-def _keys(one: Experiment) -> set[str]:
-    return {experiment_key(one, variant) for variant in one.variants}
+def _keys(experiment: Experiment) -> set[str]:
+    return {experiment_key(experiment, variant) for variant in experiment.variants}
 
 
-def _folder(one: Experiment) -> str:
-    """The folder of its checkpoints, weights and tracebacks."""
-    name = variant_hash(one.variants[0])
-    return name if one.seed is None else f"{name}-s{one.seed}"
+def _folder(experiment: Experiment) -> str:
+    """The name of the folder for an Experiment's checkpoints, weights and tracebacks."""
+    name = variant_hash(experiment.variants[0])
+    return name if experiment.seed is None else f"{name}-s{experiment.seed}"

@@ -1,7 +1,8 @@
-"""How well can this machine tell two equal networks apart? A long floor, kept as a run of its own.
+"""Noise of this machine: the floor, measured for a given time and stored as a run.
 
-The plain networks of a suite beside their own copies, in as many fresh processes as there is time for. What comes out
-is what a ratio of the same kind has to exceed, and how long a comparison must take to tell so much.
+Plain networks of a suite are timed against copies of themselves, in as many fresh processes as the time allows. The
+results are the floor, which a ratio must exceed to be detected, and the difference that a comparison of a given
+duration can detect.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ if TYPE_CHECKING:
 
 MINUTES = (1, 2, 5, 20)
 LEAST = 3
-"""Workers of each network, however little time there is."""
+"""Minimum number of workers of each network, even if the time is over."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Of one network at one batch size: its copy over itself, and the share that so many minutes would resolve."""
+    """The floor of one network at one batch size.
+
+    interval: of the ratio of its copy to the network.
+    workers: number of values.
+    resolved: for each of MINUTES, the relative difference that a comparison of that duration would detect.
+    """
 
     network: str
     batch_size: int
@@ -55,45 +61,50 @@ def measure(
     command: str = "",
     on_event: OnEvent = ignore,
 ) -> tuple[Outcome, tuple[Floor, ...]]:
-    """Take the floor for about `max_time` seconds and keep it. InputError for a suite without plain networks."""
-    one = _experiment(suite)
+    """Measure the floor for about `max_time` seconds and store it. InputError for a suite without plain networks."""
+    experiment = _experiment(suite)
     run = new_run(noise_name(suite.name), suite.name, to_toml(suite), command, here())
     records: list[Record] = []
     start = time.perf_counter()
-    blocks: list[float] = []
+    elapsed = 0.0
 
     def go_on(number: int) -> bool:
-        blocks.append(time.perf_counter() - start)
-        passed = blocks[-1]
-        on_event(Event("step", NOISE, min(round(passed), round(max_time)), round(max_time)))
-        return number < LEAST or passed + passed / number < max_time
+        nonlocal elapsed
+        elapsed = time.perf_counter() - start
+        on_event(Event("step", NOISE, min(round(elapsed), round(max_time)), round(max_time)))
+        return number < LEAST or elapsed + elapsed / number < max_time
 
     with session(store, run, files) as current, Workers() as workers:
-        for record in schedule.measure(one, workers, limits_of(suite.limits), workdir=current.files, go_on=go_on):
+        for record in schedule.measure(
+            experiment, workers, limits_of(suite.limits), workdir=current.files, go_on=go_on
+        ):
             with interrupts.shielded:
                 current.keep(record)
                 records.append(record)
             on_event(Event("variant", record.variant.architecture, payload=record))
-    return current.outcome, tuple(floors(records, blocks[-1] if blocks else 0.0))
+    return current.outcome, tuple(floors(records, elapsed))
 
 
 def floors(records: Sequence[Record], seconds: float) -> Iterator[Floor]:
-    """What noise records say, which took so many seconds in all."""
+    """The floors of noise records. `seconds`: the duration of all their measurements together."""
     done = [record for record in records if record.status == "done"]
     measured = [(record, m) for record in done for m in record.measurements if m.name == "latency_floor"]
     for record, m in measured:
-        said = m.context["worker_log_ratios"]
-        each = 1.5 * seconds / len(measured)  # of three networks, where two were timed
-        resolved = tuple(resolution(said, each, 60.0 * minutes, LEVEL) for minutes in MINUTES)
+        log_ratios = m.context["worker_log_ratios"]
+        duration = 1.5 * seconds / len(measured)  # a comparison times three networks; two were timed here
+        resolved = tuple(resolution(log_ratios, duration, 60.0 * minutes, LEVEL) for minutes in MINUTES)
         size = m.context["batch_size"]
-        yield Floor(record.variant.architecture, size, ratio_interval(said, LEVEL), len(said), resolved)
+        yield Floor(record.variant.architecture, size, ratio_interval(log_ratios, LEVEL), len(log_ratios), resolved)
 
 
 def _experiment(suite: Suite) -> Experiment:
-    """The suite's plain networks, as it times them."""
+    """One experiment of the suite's plain networks, with the suite's latency settings."""
     work = prepare(suite.model_copy(update={"stages": ("latency",)}))
-    plain = [(v, label) for one in work for v, label in zip(one.variants, one.labels, strict=True) if is_plain(v)]
+    rows = [row for experiment in work for row in zip(experiment.variants, experiment.labels, strict=True)]
+    plain = [(variant, label) for variant, label in rows if is_plain(variant)]
     if not plain:
-        raise InputError(f"suite {suite.name!r} has no plain network whose floor could be taken (plain = false?)")
+        raise InputError(
+            f"suite {suite.name!r}: got no plain network; expected at least one. Check `plain` in the suite"
+        )
     variants, labels = zip(*plain, strict=True)
     return replace(work[0], stage=NOISE, variants=variants, labels=labels)

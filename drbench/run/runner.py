@@ -1,4 +1,4 @@
-"""Suites -> runs in the store: checked first, then done, kept record by record, and ended in order."""
+"""Suites -> runs in the store: checks the suite, does its work and stores each record as soon as it is made."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 
 
 def prepare(suite: Suite, on_event: OnEvent = ignore) -> tuple[Experiment, ...]:
-    """The suite's plan, with every name and data set in it checked: InputError before any work is done.
+    """The suite's Experiments, after checks of every name and data set. `on_event` gets notes on the data set.
 
-    `on_event` gets notes about the data set. NothingError for a shard in which nothing is.
+    Raises:
+        InputError: an unknown name or unusable data; no work has been done.
+        NothingError: the suite's shard is empty.
     """
     work = plan(suite)
     if not work:
         part, of = suite.shard or (1, 1)
-        raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: there are not that many variants")
+        raise NothingError(f"shard {part}/{of} of suite {suite.name!r} is empty: the suite has fewer variants")
     with Workers() as workers:
-        limits = replace(limits_of(suite.limits), seconds=None)  # data may have to be fetched first
+        limits = replace(limits_of(suite.limits), seconds=None)  # a download of data may take long
         ended = workers.run(
             "drbench.experiment:prepare", work, suite.eval_weights, named(suite), limits=limits, on_event=on_event
         )
@@ -51,11 +53,12 @@ def run_suite(
     retry_failed: bool = False,
     on_event: OnEvent = ignore,
 ) -> Outcome:
-    """Do what the suite says and keep every Record as soon as it is made; `resume` goes on with an earlier run.
+    """Run a suite and store every Record as soon as it is made. The first Ctrl-C ends the run with "interrupted".
 
-    `work` is what `prepare` gave, if that was done. Files (checkpoints, weights, tracebacks) go to
-    `files`/RUN/VARIANT-sSEED. What failed in the run that is gone on with stays so, unless `retry_failed`. A first
-    Ctrl-C ends the run in order ("interrupted").
+    Args:
+        work: the result of `prepare`, if it was called before.
+        files: checkpoints, weights and tracebacks go to `files`/RUN/VARIANT-sSEED.
+        resume: an earlier run to continue. Work that failed in it is repeated only with `retry_failed`.
     """
     work = prepare(suite, on_event) if work is None else work
     if resume:
@@ -72,28 +75,28 @@ def run_suite(
 
 
 def same_place(run: Run) -> None:
-    """InputError unless this machine and drbench are those of the run: what is recorded goes under its name."""
+    """InputError unless this machine and drbench version are those of the run, which all of its records share."""
     from drbench import __version__
 
     machine = here()
-    for what in ("cpu", "cores", "gpu", "torch"):
-        then, now = getattr(run.machine, what), getattr(machine, what)
-        if then != now:
-            raise InputError(f"run {run.id} was made with {what} {then!r}, here it is {now!r}: start a new run instead")
+    for name in ("cpu", "cores", "gpu", "torch"):
+        before, now = getattr(run.machine, name), getattr(machine, name)
+        if before != now:
+            raise InputError(f"run {run.id}: got {name} {now!r}; expected {before!r}, as in the run. Start a new run")
     if run.code.drbench != __version__:
-        was = run.code.drbench
-        raise InputError(f"run {run.id} was made with drbench {was}, this is {__version__}: start a new run instead")
+        before = run.code.drbench
+        raise InputError(f"run {run.id}: got drbench {__version__}; expected {before}, as in the run. Start a new run")
 
 
 def here() -> Machine:
-    """This machine, as a process that has torch sees it."""
+    """This machine, as a process with torch loaded sees it."""
     with Workers() as workers:
-        found: Machine = workers.run("drbench.experiment:here").value_of("looking at the machine")
-    return found
+        machine: Machine = workers.run("drbench.experiment:here").value_of("reading the facts of the machine")
+    return machine
 
 
 def dry_run(suite: Suite, on_event: OnEvent) -> None:
-    """Count what every network of the suite costs; nothing is timed, trained or recorded."""
+    """Count the cost of every network of the suite. Nothing is timed, trained or stored."""
     counted = suite.model_copy(update={"stages": ("cost",), "eval_weights": None})
     with TemporaryDirectory() as files, Workers() as workers:
         loop = Loop(counted, Path(files), workers, frozenset(), frozenset(), Counts(), on_event)
@@ -102,6 +105,6 @@ def dry_run(suite: Suite, on_event: OnEvent) -> None:
 
 
 def _before(store: Store, run: Run) -> tuple[Set[str], Set[str]]:
-    """The keys of the work of a run that is done, and of that which failed."""
+    """The keys of a run's finished work, and those of its failed work."""
     done = store.done_keys(run.id)
     return done, {record.key for record in store.records(run.id, status="failed", samples=False)} - done

@@ -1,7 +1,7 @@
-"""The life cycle of a run, one for suites, noise and the operator benchmark.
+"""The life cycle of a run: the same for suites, noise and the operator benchmark.
 
-A run belongs to one process at a time (`run.lock`). It is begun, or reopened, in the store; its records are kept as
-they are made; and it ends as "done", "failed" or "interrupted", whatever stops it.
+A run belongs to one process at a time (`run.lock`). It begins, or is reopened, in the store. Its records are stored as
+they are made. It ends with the status "done", "failed" or "interrupted", whatever stops it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Counts:
-    """Pieces of work of a run: `skipped` ones were done before, `lost` ones failed before and are not tried again."""
+    """Numbers of pieces of work. `skipped`: done before. `lost`: failed before, not repeated."""
 
     done: int = 0
     failed: int = 0
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass
 class Session:
-    """A run that is under way, in its `files`; made by `session`."""
+    """A run in progress and the folder of its `files`; created by `session`."""
 
     store: Store
     run: Run
@@ -70,16 +70,15 @@ class Session:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended; call this after the `with` block."""
+        """How the run ended; valid after the `with` block."""
         return Outcome(self.run.id, self.status, **vars(self.counts))
 
 
 @contextmanager
 def session(store: Store, run: Run, files: Path, *, again: bool = False) -> Iterator[Session]:
-    """Hold a run for the `with` block; begin it before (`again`: reopen it) and end it after, whatever happens.
+    """Begin a run (`again`: reopen it), hold its lock during the `with` block and end it, whatever happens.
 
-    Ctrl-C ends the block in order: the run is "interrupted" and nothing is raised. The files of the run go to
-    `files`/RUN.
+    After Ctrl-C the run is "interrupted" and nothing is raised. The files of the run go to `files`/RUN.
 
     Raises:
         InputError: another process holds the run; see also `folder`.
@@ -107,42 +106,43 @@ def session(store: Store, run: Run, files: Path, *, again: bool = False) -> Iter
         finally:
             if begun:
                 with interrupts.shielded:
-                    if current.status == "failed" and interrupts.asked():  # what failed was interrupted
+                    if current.status == "failed" and interrupts.asked():  # the failure was the interrupt
                         current.status = "interrupted"
                     store.end_run(run.id, current.status)
 
 
 def new_run(name: str, suite: str, suite_text: str, command: str, machine: Machine) -> Run:
-    """A run that begins now on `machine`, in the code that is here. `name` becomes part of its id."""
+    """A run that begins now on `machine`, with the current code. `name` becomes part of its id."""
     from drbench.measure.machine import code
 
     return Run(new_run_id(name), suite, suite_text, command, now(), machine, code())
 
 
 def new_run_id(name: str) -> str:
-    """Short, sortable, readable, unique: 20261123-1405-mobilenet-ab12 (UTC)."""
+    """A unique, sortable id with the time in UTC, such as 20261123-1405-mobilenet-ab12."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M}-{_in_id(name)}-{secrets.token_hex(2)}"
 
 
 def noise_name(suite: str) -> str:
-    """The name, in its id, of a noise run of a suite."""
+    """The name of a suite's noise run, as used in its id."""
     return f"{NOISE}-{suite}"
 
 
 def is_noise(run: Run) -> bool:
-    """Whether `drbench noise` made the run. Its suite is that of the networks, so only its id tells it apart."""
+    """Whether `drbench noise` made the run. Its suite is the one of the networks, so only its id tells."""
     name = re.escape(_in_id(noise_name(run.suite)))
     return bool(re.fullmatch(rf"\d{{8}}-\d{{4}}-{name}-[0-9a-f]{{4}}", run.id))
 
 
 def folder(files: Path, run: Run) -> Path:
-    """The folder of a run's files below `files`.
+    """The folder of a run's files: `files`/RUN.
 
-    InputError for an id that drbench never makes (a foreign database), and for a path that is not UTF-8.
+    Raises:
+        InputError: an id that drbench never makes (a foreign database), or a path that is not UTF-8.
     """
     if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
-        raise InputError(f"run {run.id!r:.150}: an id has letters, digits and -_. only; nothing was written")
-    if not is_utf8(str(files)):  # refused now, and not when a record that names its weights is to be stored
+        raise InputError(f"run id: got {run.id!r:.150}; expected letters, digits, -, _ and . only. Nothing was written")
+    if not is_utf8(str(files)):  # else the first record with a path in it could not be stored
         raise InputError(f"drbench-files: got '{printable(files)}'; expected a directory whose name is UTF-8. Use --db")
     return files / run.id
 

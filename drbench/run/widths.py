@@ -1,4 +1,4 @@
-"""Matched networks: the widths at which they cost what their targets cost, found before anything is measured."""
+"""Finds the widths at which matched networks cost as much as their targets, before any measurement."""
 
 from __future__ import annotations
 
@@ -17,38 +17,42 @@ from drbench.suite.tables import Suite
 def find(
     work: Sequence[Experiment], suite: Suite, context: Callable[[str], WorkContext], lost: Set[str], counts: Counts
 ) -> Generator[Record, None, list[Experiment]]:
-    """The work with every width found. A network whose width cannot be found is left out: its failed Record is yielded.
+    """Return the work with every width set. Yield a failed Record for each width that cannot be found.
+
+    A network without a width is left out of the work.
 
     Args:
         work: as planned: the width of a matched network is None.
-        suite: all of it, because the target of a matched network may not be in `work`.
-        context: a folder's name -> where work is done.
+        suite: the whole suite, because the target of a matched network may not be in `work`.
+        context: returns the context of work, for the name of its folder.
         lost: keys of work that failed before; `counts` counts it.
     """
-    found: dict[str, Variant | None] = {}
+    resolved: dict[str, Variant | None] = {}
     targets = {variant_hash(variant): variant for rows in variants(suite).values() for variant, _ in rows}
-    for one in work:
-        for variant, label in zip(one.variants, one.labels, strict=True):
+    for experiment in work:
+        for variant, label in zip(experiment.variants, experiment.labels, strict=True):
             name = variant_hash(variant)
-            if variant.match is None or variant.matched_to is None or name in found:
+            if variant.match is None or variant.matched_to is None or name in resolved:
                 continue
-            job = Job(replace(one, seed=None), variant, label)
+            job = Job(replace(experiment, seed=None), variant, label)
             if job.key in lost:
-                found[name] = None
+                resolved[name] = None
                 counts.lost += 1
                 continue
             here = context(name)
             here.on_event(Event("note", f"{variant.architecture}: finding the width of {label}"))
             target = targets[variant.matched_to]
             ended = here.executor.run("drbench.experiment:resolve", variant, target, limits=here.limits)
-            found[name] = ended.value if ended.status == "done" else None
+            resolved[name] = ended.value if ended.status == "done" else None
             if ended.status != "done":
                 yield alone.failed(job, ended, here)
-    return [one for one in (_with(one, found) for one in work) if one.variants]
+    replaced = (_with(experiment, resolved) for experiment in work)
+    return [experiment for experiment in replaced if experiment.variants]
 
 
-def _with(one: Experiment, found: Mapping[str, Variant | None]) -> Experiment:
-    """The experiment on the networks whose widths were found; without those whose were not."""
-    rows = [(found.get(variant_hash(v), v), label) for v, label in zip(one.variants, one.labels, strict=True)]
+def _with(experiment: Experiment, resolved: Mapping[str, Variant | None]) -> Experiment:
+    """The experiment with the resolved variants, without those whose width was not found."""
+    pairs = zip(experiment.variants, experiment.labels, strict=True)
+    rows = [(resolved.get(variant_hash(variant), variant), label) for variant, label in pairs]
     kept = [(variant, label) for variant, label in rows if variant is not None]
-    return replace(one, variants=tuple(v for v, _ in kept), labels=tuple(label for _, label in kept))
+    return replace(experiment, variants=tuple(v for v, _ in kept), labels=tuple(label for _, label in kept))

@@ -104,7 +104,7 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
         (["import"], 2, "Missing argument"),
         (["import", "missing.db"], 2, "got 'missing.db'; expected a file. No such file"),
         (["import", "."], 2, "got '.', a directory; expected a file"),
-        (["import", "empty"], 2, "is no JSON, and no database of drbench"),
+        (["import", "empty"], 2, "is neither JSON nor a drbench database"),
         (["import", "theirs.db"], 2, "has not the tables of drbench"),
         (["import", "none.db"], 3, "none.db holds no runs"),
         (["import", "newer.db"], 2, "newer than this drbench (schema 9999, known: 0003); upgrade drbench"),

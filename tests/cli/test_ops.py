@@ -234,7 +234,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, A
 
 
 BAD: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
-    "no JSON": (lambda d: json.dumps(d)[:-40], "is no JSON"),
+    "no JSON": (lambda d: json.dumps(d)[:-40], "is neither JSON"),
     "foreign": (lambda d: '{"benchmarks": []}', "not a file of"),
     "a list": (lambda d: "[1, 2]", "not a file of"),
     "newer": (changed(lambda d: d.update(version=VERSION + 1)), "version"),
@@ -247,7 +247,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "text for numbers": (changed(lambda d: d["results"][1]["ways"]["bmm"].update(samples=["x", "y"])), "damaged"),
     "infinity": (changed(lambda d: d["results"][1]["ways"]["bmm"].update(samples=[float("inf")])), "finite numbers"),
     "deep nesting": (lambda d: "[" * 100_000, "at most 16 levels"),
-    "a huge integer": (lambda d: json.dumps(d)[:-1] + f', "x": {"9" * 5000}}}', "is no JSON"),
+    "a huge integer": (lambda d: json.dumps(d)[:-1] + f', "x": {"9" * 5000}}}', "is neither JSON"),
     "a path of numbers": (changed(lambda d: d["results"][0]["ways"]["bmm"].update(path=5)), "context.path: got 5"),
     "no date": (changed(lambda d: d["sessions"][0].update(started="soon")), "expected a time"),
     "text for a rate": (

@@ -22,7 +22,7 @@ def test_a_run_is_held_by_one_process_and_left_when_that_is_killed(tmp_path: Pat
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         assert not is_left(files)
-        with pytest.raises(InputError, match="run x is going on in another process"), hold(files, "x"):
+        with pytest.raises(InputError, match="run x: another process is running it"), hold(files, "x"):
             pass
         other.kill()
     assert is_left(files)

@@ -191,7 +191,7 @@ def test_where_memory_runs_out_half_of_the_batch_is_tried(
     assert memory.notes == ("batch size 8 instead of 32: out of memory",)
     assert train.settings["train"]["batch_size"] == 2  # four times as many are evaluated at once
     assert "batch size 2 instead of 32" in train.notes[-1]
-    assert "another training" in train.notes[-1]
+    assert "a different training" in train.notes[-1]
     assert [record.key for record in (memory, train)] == [
         experiment_key(one, variant) for one in plan(suite) for variant in one.variants
     ]
@@ -252,13 +252,13 @@ def replace_operator(suite: Suite, name: str) -> Any:
     return suite.operators[0].model_copy(update={"operator": name})
 
 
-def test_a_run_is_not_gone_on_with_on_another_machine(store: Store, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_on_another_machine(store: Store, tmp_path: Path) -> None:
     outcome = runner.run_suite(made(), store, files=tmp_path / "files")
     run = store.run(outcome.run_id)
     elsewhere = replace(run, machine=replace(run.machine, torch="2.0.0"))
-    with pytest.raises(InputError, match=r"with torch '2.0.0', here it is .*start a new run"):
+    with pytest.raises(InputError, match=r"got torch .*; expected '2.0.0', as in the run. Start a new run"):
         runner.run_suite(made(), store, files=tmp_path / "files", resume=elsewhere)
     older = replace(run, code=replace(run.code, drbench="0.0.1"))
-    with pytest.raises(InputError, match=r"with drbench 0.0.1, this is .*start a new run"):
+    with pytest.raises(InputError, match=r"got drbench .*; expected 0.0.1, as in the run. Start a new run"):
         runner.run_suite(made(), store, files=tmp_path / "files", resume=older)
     assert store.run(run.id).status == "done"

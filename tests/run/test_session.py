@@ -74,7 +74,7 @@ def test_a_run_goes_on_and_counts_only_its_own_work(store: Store, tmp_path: Path
 
 def test_two_processes_cannot_have_the_same_run(store: Store, tmp_path: Path) -> None:
     with session(store, RUN, tmp_path) as first:
-        with pytest.raises(InputError, match="going on in another process"), session(store, RUN, tmp_path, again=True):
+        with pytest.raises(InputError, match="another process is running it"), session(store, RUN, tmp_path, again=True):
             pass
         first.keep(record("a"))
     assert store.run(RUN.id).status == "done"  # the second did not end it
@@ -90,7 +90,7 @@ def test_records_of_one_call_are_kept_together_or_not_at_all(store: Store, tmp_p
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "a" * 200])
 def test_an_id_that_drbench_never_makes_names_no_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="nothing was written"):
+    with pytest.raises(InputError, match="Nothing was written"):
         folder(tmp_path, replace(RUN, id=name))
 
 

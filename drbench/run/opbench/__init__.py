@@ -1,6 +1,6 @@
-"""The operator benchmark as runs: `drbench run ops` does it, `drbench import` takes what it left on another machine.
+"""The operator benchmark as runs: `drbench run ops` runs it; `drbench import` imports results of other machines.
 
-`drbench_kernels.bench` measures, and knows nothing of records; `convert` makes records of what it gives, one for each
-shape and way; `run` and `files` keep them. A layer is a Variant whose architecture is the shape's name ("1x1-24-24@56")
-and whose operator is the way ("conv", "region_conv2d", ...).
+`drbench_kernels.bench` measures and does not depend on records. `convert` turns its results into Records, one for each
+shape and way. `run` and `files` store them. A layer is a Variant: its architecture is the name of the shape
+("1x1-24-24@56"), its operator is the way ("conv", "region_conv2d", ...).
 """

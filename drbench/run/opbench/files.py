@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from drbench_db import Store
 
 FORMAT, VERSION = "drbench-ops", 1
-"""As in drbench_kernels.bench.document, which this cannot ask without loading torch."""
+"""As in drbench_kernels.bench.document, which cannot be imported without loading torch."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The run, how many records it has, and whether it was in the database before."""
+    """The imported run, its number of records, and whether the database had it before (`known`)."""
 
     run: Run
     records: int
@@ -34,9 +34,10 @@ class Imported:
 
 
 def import_file(path: Path, store: Store) -> Imported:
-    """Keep the results of a file as a run; one that is there already is left as it is.
+    """Store the results of a file as a run. A run that the database already has is not changed.
 
-    InputError: no such file, not one of this benchmark, of a newer version, or not whole.
+    Raises:
+        InputError: no such file, a file of another format or version, or a damaged file.
     """
     try:
         content = paths.regular(path, "import").read_bytes()
@@ -44,40 +45,41 @@ def import_file(path: Path, store: Store) -> Imported:
         raise InputError(f"import: got {paths.shown(path)}: {error.strerror or error}; expected a file") from error
     document = _document(path, content)
     try:
-        run, found = _run(document, content), _records(document)
-        incoming.check(run, found)
+        run, imported = _run(document, content), _records(document)
+        incoming.check(run, imported)
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     try:
-        store.begin_run(run, found)
+        store.begin_run(run, imported)
     except InputError:
-        if run.id not in {one.id for one in store.runs()}:
+        if run.id not in {known.id for known in store.runs()}:
             raise
-        return Imported(run, len(found), known=True)
-    return Imported(run, len(found), known=False)
+        return Imported(run, len(imported), known=True)
+    return Imported(run, len(imported), known=False)
 
 
 def suite_text(settings: Mapping[str, Any]) -> str:
-    """What stands where the suite of other runs does: the settings, as TOML."""
+    """The settings as TOML, stored in place of the suite text of other runs."""
     return toml.dumps({OPS: settings})
 
 
 def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        found = decoded(content.decode("utf-8"))
+        document = decoded(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no JSON, and no database of drbench: {error}") from error
+        raise InputError(f"{path} is neither JSON nor a drbench database: {error}") from error
     except ValueError as error:
-        raise InputError(f"{path} is no JSON, and no database of drbench: expected {error}") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(f"{path} is neither JSON nor a drbench database: expected {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not a file of `python -m drbench_kernels.bench` (its format is not {FORMAT!r})")
-    if found.get("version") != VERSION:
-        raise InputError(f"{path} has version {found.get('version')!r} of its format, this drbench reads {VERSION}")
-    if not found.get("results"):
-        raise InputError(f"{path} holds no results")
-    return found
+    version = document.get("version")
+    if version != VERSION:
+        raise InputError(f"{path}: got version {version!r} of the format {FORMAT!r}; expected {VERSION}")
+    if not document.get("results"):
+        raise InputError(f"{path} has no results")
+    return document
 
 
 def _run(document: Mapping[str, Any], content: bytes) -> Run:
@@ -102,7 +104,7 @@ def _run(document: Mapping[str, Any], content: bytes) -> Run:
 
 
 def _machine(facts: Mapping[str, Any], threads: int) -> Machine:
-    """`cores` are those that the process could use: the file does not know physical ones."""
+    """`cores` is the number of processors that the process could use; the file has no number of physical cores."""
     words = {name: str(facts[name]) for name in ("hostname", "os", "cpu", "gpu", "python", "torch", "cpu_capability")}
     return Machine(
         **words,

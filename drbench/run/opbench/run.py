@@ -1,4 +1,4 @@
-"""`drbench run ops`: the operator benchmark in this process, its records kept shape by shape."""
+"""`drbench run ops`: runs the operator benchmark in this process and stores its records after each shape."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ OnEvent = Callable[[Event], None]
 
 
 def settings(given: Mapping[str, Any]) -> Settings:
-    """From the options that were given; the others have the defaults of `python -m drbench_kernels.bench`.
+    """Settings from the given options; the others have the defaults of `python -m drbench_kernels.bench`.
 
-    InputError names what is wrong.
+    InputError for a wrong value, with its name.
     """
     arguments = [
         f"--{name.strip('_').replace('_', '-')}" + ("" if value is True else f"={value}")
@@ -47,7 +47,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
 
 def resumed(table: Mapping[str, Any]) -> Settings:
-    """The settings of a run, from its suite's text. InputError where they are not whole."""
+    """The settings of a run, from its suite text. InputError if they are incomplete."""
     try:
         return Settings.of(table)
     except BenchError as error:
@@ -64,10 +64,10 @@ def run_ops(
     resume: Run | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Outcome:
-    """Measure, and keep the records of each shape as soon as all of it is known; `resume` goes on with a run.
+    """Measure all shapes and store the records of each shape when it is complete. `resume`: a run to continue.
 
-    Ctrl-C ends the run in order ("interrupted"), without the shape that was being measured. `files` gets a
-    folder for the run, in which it is held.
+    Ctrl-C ends the run with "interrupted", without the shape in progress. `files`: folder in which the run gets a
+    folder for its lock.
     """
     if resume is not None:
         same_place(resume)
@@ -76,17 +76,19 @@ def run_ops(
     with session(store, run, files, again=resume is not None) as current:
         skip = store.done_keys(run.id)
         bench = Bench(wanted)
-        about_session = bench.session(command, facts.machine(torch.device(wanted.device)))
+        session_facts = bench.session(command, facts.machine(torch.device(wanted.device)))
         shapes = list(bench.cases())
         for number, (shape, cases) in enumerate(shapes):
             on_event(Event("stage", f"{OPS} {shape.name}", number, len(shapes)))
-            about = {**asdict(shape), "name": shape.name}
-            if all(key(variant(about, way, table), table) in skip for way in wanted.ways):
+            shape_table = {**asdict(shape), "name": shape.name}
+            if all(key(variant(shape_table, way, table), table) in skip for way in wanted.ways):
                 current.counts.skipped += len(wanted.ways)
                 continue
             rows = [{**bench.measure(case), "session": 0} for case in cases]
-            measured = records(table, [{**about_session, "rates": bench.rates_found()}], rows)
-            new = [record for record in measured if record.key not in skip]  # the others were measured beside these
+            measured = records(table, [{**session_facts, "rates": bench.rates_found()}], rows)
+            new = [
+                record for record in measured if record.key not in skip
+            ]  # the others were measured again as references
             current.counts.skipped += len(measured) - len(new)
             current.keep(*new)
             line = summary.shape_line(rows)
