@@ -1,1 +1,1 @@
-"""Suites: from a TOML file and the command line to a validated Suite, and to the experiments that it asks for."""
+"""Suites: a TOML file and command-line options -> a validated Suite -> its Experiments."""

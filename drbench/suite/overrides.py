@@ -1,7 +1,7 @@
-"""The command line's say over a suite: a table of overrides -> a changed suite document, validated afterwards.
+"""Applies options of the command line to a suite: a document and a table of overrides -> a changed document.
 
-Keys are the options' long names with underscores (`only`, `regions`, `set`, `data_root`, ...); a value of None or an
-empty list says nothing.
+The keys of the overrides are the long names of the options with underscores (`only`, `regions`, `set`, `data_root`,
+...). A value of None, False or an empty list changes nothing. The result is validated later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drbench.records import STAGES
 Document = dict[str, Any]
 
 REGION_OPERATORS = ("drconv", "fixed-grid", "random-guide")
-"""The registry's operators that have regions; a user's own may have them too."""
+"""The operators of the registry that have regions; a user's own operator may have them too."""
 
 _TOP = {
     "task": "task",
@@ -52,52 +52,52 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def integers(option: str, text: str, least: int = 1) -> list[int]:
-    """The integers of "1,2,4"; InputError in the option's name for anything else.
+    """The different integers of text such as "1,2,4". InputError with the name of the option for anything else.
 
     >>> integers("--regions", "1,2,4")
     [1, 2, 4]
     """
     try:
-        found = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} {text!r}: whole numbers separated by commas are wanted, as in 4,8") from None
-    if min(found) < least:
-        raise InputError(f"{option} {text!r}: {min(found)} is too small, {least} is the least")
-    if len(set(found)) < len(found):
-        raise InputError(f"{option} {text!r} names a number twice")
-    return found
+        raise InputError(f"{option}: got {text!r}; expected whole numbers separated by commas, such as 4,8") from None
+    if min(numbers) < least:
+        raise InputError(f"{option}: got {text!r}; expected numbers of at least {least}")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{option}: got {text!r}; expected each number once")
+    return numbers
 
 
 def shape(option: str, text: str) -> list[int]:
-    """Channels, height and width of "3,224,224"; a single number is the side of a square colour image."""
+    """Channels, height and width from "3,224,224". A single number is the side of a square colour image."""
     try:
-        found = [int(part) for part in text.split(",")]
+        sizes = [int(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    found = [3, found[0], found[0]] if len(found) == 1 else found
-    if len(found) != 3 or min(found) < 1:
-        raise InputError(f"{option} {text!r}: channels,height,width are wanted, as in 3,224,224")
-    return found
+        sizes = []
+    sizes = [3, sizes[0], sizes[0]] if len(sizes) == 1 else sizes
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise InputError(f"{option}: got {text!r}; expected channels,height,width, such as 3,224,224")
+    return sizes
 
 
 def shard(option: str, text: str) -> list[int]:
-    """Part and number of parts of "2/4"."""
+    """Part and number of parts from "2/4"."""
     try:
         part, of = map(int, text.split("/"))
     except ValueError:
         part, of = 0, 0
     if not 1 <= part <= of:
-        raise InputError(f"{option} {text!r}: part/parts is wanted, from 1/4 to 4/4 for four of them")
+        raise InputError(f"{option}: got {text!r}; expected PART/PARTS, from 1/4 to 4/4 for four shards")
     return [part, of]
 
 
 def choices(values: Iterable[str]) -> list[str]:
-    """The words of options that may be repeated or separated by commas."""
+    """The values of an option that may be repeated, or have several values separated by commas."""
     return [word.strip() for value in values for word in value.split(",") if word.strip()]
 
 
 def settings(pairs: Iterable[str]) -> Document:
-    """The table that --set key=value pairs make; a value is read as TOML (8, 0.5, true, "text", [1, 2]), else as text.
+    """The table of --set key=value pairs. A value is read as TOML (8, 0.5, true, "text", [1, 2]), else as text.
 
     >>> settings(["experts=4", "generator=grouped"])
     {'experts': 4, 'generator': 'grouped'}
@@ -106,12 +106,12 @@ def settings(pairs: Iterable[str]) -> Document:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set {pair!r}: key=value is wanted, as in --set experts=4")
+            raise InputError(f"--set: got {pair!r}; expected key=value, such as --set experts=4")
         try:
             table[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             table[key.strip()] = value.strip()
-        except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
+        except (ValueError, RecursionError):  # a number of thousands of digits, or deeply nested lists
             raise InputError(f"--set {key}: the value is too large or nested too deeply") from None
     if message := bounds.wrong(table):
         raise InputError(f"--set: {message}")
@@ -119,7 +119,7 @@ def settings(pairs: Iterable[str]) -> Document:
 
 
 def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:
-    """A copy of a suite document with the overrides in it. The document itself has been validated before."""
+    """A copy of a suite document with the overrides applied. The document must be valid."""
     new: Document = deepcopy(dict(document))
     given = {key: value for key, value in overrides.items() if value is not None and value != [] and value is not False}
     for key, target in _TOP.items():
@@ -137,13 +137,13 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document
     if "weights" in given:
         new["stages"] = ["train"]
     elif "stages" not in given and ("epochs" in given or "data" in given):
-        before = new.get("stages", STAGES)  # whoever says how or on what to train wants training
+        before = new.get("stages", STAGES)  # these options concern training, so they imply the stage
         new["stages"] = [stage for stage in STAGES if stage in before or stage == "train"]
     return new
 
 
 def _machine(new: Document, given: Mapping[str, Any]) -> None:
-    """Threads, device and precision hold for timing and for training alike."""
+    """Apply threads, device and precision, which hold for timing and for training."""
     for key in ("threads", "device", "precision"):
         if key in given:
             new["train"] = {**new.get("train", {}), key: given[key]}
@@ -152,7 +152,7 @@ def _machine(new: Document, given: Mapping[str, Any]) -> None:
 
 
 def _operators(new: Document, given: Mapping[str, Any]) -> None:
-    """--operator replaces the suite's; --regions, --where and --set then change those that there are."""
+    """Apply --operator, which replaces the suite's operators; then --regions, --where and --set, which change them."""
     regions: Sequence[int] | None = given.get("regions")
     if "operator" in given:
         new["operators"] = [{"operator": name} for name in given["operator"]]
@@ -163,9 +163,7 @@ def _operators(new: Document, given: Mapping[str, Any]) -> None:
     if regions:
         swept = [table for table in tables if "regions" in table]
         if not swept:
-            raise InputError(
-                f"--regions: suite {new['name']!r} has no operator with `regions` to set; name --operator too"
-            )
+            raise InputError(f"--regions: suite {new['name']!r} has no operator with `regions`. Give --operator too")
         for table in swept:
             table["regions"] = regions
     for table in tables:
@@ -181,7 +179,7 @@ def _operators(new: Document, given: Mapping[str, Any]) -> None:
 
 
 def _input(old: Mapping[str, Any], new: Document, given: Mapping[str, Any]) -> None:
-    """Another data set brings its own image size and classes, unless they are stated too."""
+    """Apply --data and --input: another data set has its own image size and classes, unless these are given too."""
     if "data" in given and given["data"] != old.get("data", {}).get("name", "shapes"):
         for key in ("num_classes", *(("input_shape",) if given["data"] != "imagefolder" else ())):
             if key not in given:

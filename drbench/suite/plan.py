@@ -1,4 +1,4 @@
-"""A Suite -> its networks and its Experiments, in the order in which they are done."""
+"""A Suite -> its networks and its Experiments, in the order of execution."""
 
 from __future__ import annotations
 
@@ -14,33 +14,31 @@ from drbench.names import is_import, load, source_hashes
 from drbench.records import PLAIN, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
 from drbench.stages import STAGES, Request
 from drbench.suite.overrides import REGION_OPERATORS
-from drbench.suite.tables import (
-    OperatorTable,
-    Suite,
-)
+from drbench.suite.tables import OperatorTable, Suite
 
 SMALL_INPUT = 64
-"""Inputs with a shorter side than this get a stem without strides (stated in every variant's `stem_stride`)."""
+"""Inputs with a side shorter than this (pixels) get a stem of stride 1, as stated in the variant's `stem_stride`."""
 
 DEFAULT_REGIONS = 8
-"""Of the region operators; always written out in the variant, so that equal is equal."""
+"""Default number of regions. It is always written into the variant, so that equal variants have equal hashes."""
 
 
 def named(suite: Suite) -> tuple[str, ...]:
-    """All names in the suite that may be code: package.module:callable, or a registry's."""
+    """All names in the suite that may refer to code: package.module:callable, or a name in a registry."""
     names = [table.name for table in suite.architectures] + [table.operator for table in suite.operators]
     return (*names, suite.task, suite.data.name, *(suite.trust or ()))
 
 
 def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
-    """All networks of the suite with their labels, by architecture, plain first; `only` and `exclude` not yet applied.
+    """All networks of the suite with their labels, by architecture, the plain network first.
 
-    A network that `match` widens still has width None: finding the width needs torch (see experiment.resolve).
+    `only` and `exclude` are not applied. The width of a matched network is still None: finding it needs torch (see
+    experiment.resolve). InputError for an unknown task, or too many networks.
     """
     _count(suite)
-    declared(suite.task)  # InputError for a task that is unknown or none
+    declared(suite.task)
     shape, classes = _input(suite)
-    found: dict[str, tuple[tuple[Variant, str], ...]] = {}
+    by_architecture: dict[str, tuple[tuple[Variant, str], ...]] = {}
     for operator in suite.operators:
         if is_import(operator.operator):
             load("operator", operator.operator)
@@ -68,35 +66,36 @@ def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
                     rows.setdefault(variant_hash(matched), (matched, None))
         nets = [variant for variant, _ in rows.values()]
         named = labels(nets, [name for _, name in rows.values()])
-        found[table.name] = (*found.get(table.name, ()), *zip(nets, named, strict=True))
-    return found
+        by_architecture[table.name] = (*by_architecture.get(table.name, ()), *zip(nets, named, strict=True))
+    return by_architecture
 
 
 def _count(suite: Suite) -> None:
-    """InputError where the suite has more networks or work than is sensible: said before any of it is made."""
+    """InputError if the suite has too many networks or too much work; checked before any of it is created."""
     networks = int(suite.plain)
     for table in suite.operators:
         matched = suite.match if table.match is None else table.match
         networks += len(table.regions or (None,)) * (1 + len(matched))
     networks *= len(suite.architectures)
     work = networks * sum(suite.seeds if STAGES[name].seeded else 1 for name in suite.stages)
-    for number, most, what in ((networks, bounds.VARIANTS, "networks"), (work, bounds.WORK, "pieces of work")):
-        if number > most:
+    for number, limit, noun in ((networks, bounds.VARIANTS, "networks"), (work, bounds.WORK, "pieces of work")):
+        if number > limit:
             raise InputError(
-                f"suite {suite.name!r} has {number:,} {what}; at most {most:,} are allowed: split it into several"
+                f"suite {suite.name!r}: got {number:,} {noun}; expected at most {limit:,}. Split it into several suites"
             )
 
 
 def plan(suite: Suite) -> tuple[Experiment, ...]:
-    """The work in order: cost of all; memory; latency, all variants of an architecture at once; training, seeds
-    outermost. With `shard`, what falls to that one; it may be nothing.
+    """The Experiments in order: cost, memory, latency (one per architecture), training (all networks per seed).
+
+    With `shard`: those of that shard, which may be none. InputError if `only` and `exclude` leave no network.
     """
     chosen = {
         name: rows for name, rows in ((n, _chosen(suite, n, rows)) for n, rows in variants(suite).items()) if rows
     }
     if not chosen:
         known = [f"{name}/{label}" for name, rows in variants(suite).items() for _, label in rows]
-        raise InputError(f"--only and --exclude leave nothing of suite {suite.name!r}. It holds: {', '.join(known)}")
+        raise InputError(f"--only and --exclude leave no network of suite {suite.name!r}. It has: {', '.join(known)}")
     nets = [variant for group in chosen.values() for variant, _ in group]
     in_shard = {variant_hash(variant) for variant in nets} if suite.shard is None else shard(nets, *suite.shard)
     request = Request(
@@ -116,28 +115,28 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
 
 
 def shard(nets: Sequence[Variant], part: int, of: int) -> set[str]:
-    """Hashes of the variants that fall to part `part` (from 1) of `of`: every one to one part, whatever their order.
+    """Hashes of the variants in shard `part` (from 1) of `of`. Each variant is in one shard, whatever their order.
 
-    A network matched to another goes where that one goes. The parts differ by at most one variant and its matched ones.
+    A matched network is in the shard of its target. Shards differ in size by at most one variant and its matched ones.
     """
     names = {variant_hash(variant) for variant in nets}
     homes = {
         variant_hash(variant): variant.matched_to if variant.matched_to in names else variant_hash(variant)
         for variant in nets
     }
-    ours = set(sorted({str(home) for home in homes.values()})[part - 1 :: of])
-    return {name for name, home in homes.items() if home in ours}
+    chosen = set(sorted({str(home) for home in homes.values()})[part - 1 :: of])
+    return {name for name, home in homes.items() if home in chosen}
 
 
 def train_settings(suite: Suite) -> TrainSettings:
-    """The preset with the suite's own values over it."""
+    """The settings of the preset, overridden by the suite's own values."""
     from drbench.training.presets import preset
 
     return preset(suite.preset, {key: value for key, value in suite.train if value is not None})
 
 
 def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, str | None]]:
-    """The variants of one operator table, one for each region count, with the label that the table gives."""
+    """The variants of one operator table, one per region count, each with the table's label or None."""
     if table.operator == PLAIN:
         return
     counts: Sequence[int | None] = table.regions or (None,)
@@ -153,30 +152,32 @@ def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, 
             init=table.init,
             sources=source_hashes([plain.architecture, plain.task, table.operator]),
         )
-        many = table.label and len(counts) > 1
-        yield variant, f"{table.label} m={count}" if many else table.label
+        needs_count = table.label and len(counts) > 1
+        yield variant, f"{table.label} m={count}" if needs_count else table.label
 
 
 def _chosen(suite: Suite, architecture: str, rows: Sequence[tuple[Variant, str]]) -> tuple[tuple[Variant, str], ...]:
-    def hit(pattern: str, label: str) -> bool:
+    """The rows that `only` and `exclude` leave."""
+
+    def matches(pattern: str, label: str) -> bool:
         return fnmatchcase(f"{architecture}/{label}", pattern) or fnmatchcase(architecture, pattern)
 
     return tuple(
         (variant, label)
         for variant, label in rows
-        if (not suite.only or any(hit(pattern, label) for pattern in suite.only))
-        and not any(hit(pattern, label) for pattern in suite.exclude)
+        if (not suite.only or any(matches(pattern, label) for pattern in suite.only))
+        and not any(matches(pattern, label) for pattern in suite.exclude)
     )
 
 
 def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
-    """The input's shape and the number of classes: the suite's own, else the data set's."""
+    """The input shape and the number of classes: the suite's, else the data set's."""
     if suite.input_shape and suite.num_classes:
         return suite.input_shape, suite.num_classes
     from drbench.data.info import info
 
-    known = info(DataSettings(**dict(suite.data)))
-    classes = known.num_classes
+    data_info = info(DataSettings(**dict(suite.data)))
+    classes = data_info.num_classes
     if suite.num_classes is None and suite.task not in BUILT_IN:
         classes = load("task", suite.task).outputs(classes)  # type: ignore[attr-defined]
-    return suite.input_shape or known.input_shape, suite.num_classes or classes
+    return suite.input_shape or data_info.input_shape, suite.num_classes or classes

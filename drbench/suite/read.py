@@ -1,4 +1,4 @@
-"""Reading suites: a shipped suite by name, a TOML file by path, or a suite of one model -> a validated Suite."""
+"""Reads suites: a shipped suite by name, a TOML file by path, or a suite of one model -> a validated Suite."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from drbench.suite.tables import (
 from drbench.variant_table import expected, short
 
 _STRINGS = re.compile(r"\"\"\"(?:\\.|[^\\])*?\"\"\"|\'\'\'.*?\'\'\'|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'", re.DOTALL)
-"""Of TOML, of all four kinds."""
+"""The four kinds of strings in TOML."""
 
 
 def shipped() -> tuple[str, ...]:
-    """The names of the suites that come with drbench."""
+    """The names of the suites that drbench ships."""
     files = resources.files("drbench_suites").iterdir()
     return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
 
 
 def read_text(name_or_path: str) -> str:
-    """The TOML text of a shipped suite by name, or of a file by path. InputError where there is neither."""
+    """The TOML text of a shipped suite by name, or of a file by path. InputError if neither exists."""
     path = Path(name_or_path)
     try:
         if name_or_path.endswith(".toml") or len(path.parts) > 1:
@@ -50,39 +50,39 @@ def read_text(name_or_path: str) -> str:
         if name_or_path in shipped():
             return resources.files("drbench_suites").joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"suite {name_or_path!r} is not a text file in UTF-8") from error
+        raise InputError(f"suite file {name_or_path!r} is not UTF-8 text") from error
     except OSError as error:
         raise InputError(f"suite file {name_or_path!r} cannot be read: {error.strerror}") from error
-    raise unknown("suite", name_or_path, shipped(), "A file of your own goes by its path, ending in .toml")
+    raise unknown("suite", name_or_path, shipped(), "Give your own file by its path, which ends in .toml")
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The tables of a suite's TOML text, not yet validated; `source` is what messages call it."""
+    """The tables of a suite's TOML text, not validated. `source`: the name of the suite in messages."""
     if len(text) > bounds.FILE_CHARACTERS:
-        raise InputError(f"suite {source!r} has {len(text):,} characters; at most {bounds.FILE_CHARACTERS:,} are read")
+        raise InputError(f"suite {source!r}: got {len(text):,} characters; expected at most {bounds.FILE_CHARACTERS:,}")
     too_deep = InputError(f"suite {source!r} is nested more than {bounds.DEPTH} levels deep")
-    if _longest_key(text) > bounds.DEPTH:  # tomllib needs memory in the square of a key's parts
+    if _longest_key(text) > bounds.DEPTH:  # the memory that tomllib needs grows with the square of a key's parts
         raise too_deep
     try:
         return tomllib.loads(text)
     except RecursionError:
         raise too_deep from None
-    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
+    except ValueError as error:  # TOMLDecodeError, or a number with more digits than Python reads
         raise InputError(f"suite {source!r} is not valid TOML: {error}") from error
 
 
 def _longest_key(text: str) -> int:
-    """The number of dots in the dotted key of a TOML text that has the most."""
+    """The largest number of dots in a dotted key of a TOML text."""
     bare = _STRINGS.sub("", text)
     parts = (part for line in bare.splitlines() for part in re.split(r"[=,{}\[\]]", line.partition("#")[0]))
     return max(part.count(".") for part in (*parts, ""))
 
 
 def validate(document: Mapping[str, Any], source: str) -> Suite:
-    """The Suite that `document` describes. InputError with the key's path where a key or a value is wrong."""
+    """The Suite that `document` describes. InputError with the path of the key if a key or a value is wrong."""
     if message := bounds.wrong(document):
         raise InputError(f"suite {source!r}: {message}")
-    try:  # through JSON: strict mode then takes a list for a tuple, and still no text for a number
+    try:  # through JSON: strict mode then accepts a list as a tuple, but still no text as a number
         suite = Suite.model_validate_json(json.dumps(document))
     except ValidationError as error:
         raise InputError(f"suite {source!r}: {_first(error)}") from error
@@ -91,7 +91,7 @@ def validate(document: Mapping[str, Any], source: str) -> Suite:
 
 
 def _check_metrics(suite: Suite, source: str) -> None:
-    """InputError for a metric that the suite's task does not have. What a user's own task has, its records tell."""
+    """InputError for a metric that the suite's task does not have. A user's own task is not checked here."""
     if suite.task in BUILT_IN:
         known = (*COMMON, *BUILT_IN[suite.task].names)
         for name in (*suite.check.metrics, *(row.metric for row in suite.check.thresholds)):
@@ -100,14 +100,14 @@ def _check_metrics(suite: Suite, source: str) -> None:
 
 
 def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Suite:
-    """A shipped suite by name or a file by path, with the command line's `overrides` (see drbench.suite.overrides)."""
+    """A shipped suite by name, or a file by path, with `overrides` from the command line (drbench.suite.overrides)."""
     document = parse(read_text(name_or_path), name_or_path)
-    validate(document, name_or_path)  # the file's own mistakes first, in the file's own words
+    validate(document, name_or_path)  # so that mistakes in the file are reported as such, not as those of an override
     return validate(apply(document, overrides or {}), name_or_path)
 
 
 def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = STAGES) -> Suite:
-    """A suite of one model: plain, and with --operator, or drconv where only its arguments are given."""
+    """A suite of one model: plain, and with --operator (drconv if only arguments of an operator are given)."""
     bare = {"name": name.replace(":", ".").replace("/", "-"), "architectures": [name], "stages": list(stages)}
     given = dict(overrides)
     if not given.get("operator") and any(given.get(key) for key in ("regions", "set", "where", "where_set", "init")):
@@ -116,28 +116,29 @@ def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = ST
 
 
 def to_toml(suite: Suite) -> str:
-    """The suite as TOML text; `validate(parse(text))` gives it back."""
+    """The suite as TOML text; `validate(parse(text))` returns the same suite."""
     return toml.dumps(suite.model_dump(mode="json", exclude_none=True))
 
 
 def _first(error: ValidationError) -> str:
-    """The first complaint in one line: the key's path, what came, what is allowed."""
-    found = error.errors(include_url=False)
-    one = min(found, key=lambda error: error["type"] != "extra_forbidden")  # a misspelt key is why another is missing
-    where = ".".join(str(part) for part in one["loc"]) or "the file"
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    match one["type"]:
+    """The first validation error in one line: the key's path, the expected value and the value."""
+    details = error.errors(include_url=False)
+    # a misspelt key comes first: it is often the reason why another key is missing
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    match first["type"]:
         case "extra_forbidden":
-            *parents, key = one["loc"]
+            *parents, key = first["loc"]
             place = f"key in {'.'.join(map(str, parents))}" if parents else "key"
             return f"{unknown(place, key, _keys(parents))}{more}"
         case "missing":
             return f"{where} is missing{more}"
-    return f"{where} should {expected(one['msg'])}, not {short(one['input'])}{more}"
+    return f"{where} should {expected(first['msg'])}, not {short(first['input'])}{more}"
 
 
 def _keys(parents: Sequence[int | str]) -> list[str]:
-    """The keys that the table at this path may have."""
+    """The allowed keys of the table at this path."""
     tables: dict[str, type[Table]] = {
         "architectures": ArchitectureTable,
         "operators": OperatorTable,

@@ -1,4 +1,4 @@
-"""Plain tables to TOML text: the inverse of `tomllib.loads` for what a suite holds (which only reads)."""
+"""Writes plain tables as TOML text: the inverse of `tomllib.loads` for the values in a suite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dumps(table: Mapping[str, Any]) -> str:
-    """One line a key, nested tables inline, keys whose value is None left out (TOML has no null)."""
+    """TOML text: one line per key, nested tables inline. Keys with the value None are left out (TOML has no null)."""
     return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in table.items() if value is not None)
 
 

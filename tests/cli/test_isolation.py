@@ -161,8 +161,8 @@ def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_pat
     ("options", "code", "words"),
     [
         (("--shard", "3/3"), 3, "shard 3/3 of suite 'smoke' is empty"),
-        (("--shard", "0/3"), 2, "--shard '0/3': part/parts is wanted"),
-        (("--shard", "x"), 2, "--shard 'x': part/parts is wanted"),
+        (("--shard", "0/3"), 2, "--shard: got '0/3'; expected PART/PARTS"),
+        (("--shard", "x"), 2, "--shard: got 'x'; expected PART/PARTS"),
         (("--timeout", "0"), 2, "--timeout: got 0; expected seconds, above 0"),
         (("--memory-limit", "-1"), 2, "--memory-limit: got -1; expected GiB, above 0"),
         (("--retry-failed",), 2, "--retry-failed: expected --resume too"),

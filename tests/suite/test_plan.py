@@ -101,7 +101,7 @@ def test_only_and_exclude(given: dict[str, Any], expected: list[str]) -> None:
 
 
 def test_nothing_left_is_an_error_with_the_candidates() -> None:
-    with pytest.raises(InputError, match=r"leave nothing of suite 'tiny'.*shufflenet_v2_x0_5/drconv m=8"):
+    with pytest.raises(InputError, match=r"leave no network of suite 'tiny'.*shufflenet_v2_x0_5/drconv m=8"):
         plan.plan(made(only=["mobilenet*"]))
 
 

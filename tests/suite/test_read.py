@@ -110,9 +110,9 @@ def test_tables_have_the_fields_of_the_records() -> None:
         ({"description": "x" * 100_000}, r"description should be text of at most 10,000 characters"),
         (
             {"seeds": 10_000, "operators": [{"operator": "drconv", "regions": [*range(1, 30)]}]},
-            r"pieces of work; at most",
+            r"pieces of work; expected at most",
         ),
-        ({"architectures": [f"a{n}" for n in range(6000)]}, r"has 12,000 networks; at most 10,000 are allowed"),
+        ({"architectures": [f"a{n}" for n in range(6000)]}, r"got 12,000 networks; expected at most 10,000"),
     ],
     ids=range(22),
 )
@@ -131,7 +131,7 @@ def test_what_is_beyond_any_use_is_said_before_anything_is_made(document: dict[s
         (f"b = {{ {'a.' * 100_000}a = 1 }}", r"nested more than 16 levels deep"),
         (f"[{'a.' * 100_000}a]\nb = 1", r"nested more than 16 levels deep"),
         (f"seeds = {'9' * 5_000}", r"is not valid TOML: .*digits"),
-        ("# " + "x" * (5 * 2**20), r"characters; at most 1,048,576 are read"),
+        ("# " + "x" * (5 * 2**20), r"characters; expected at most 1,048,576"),
         ("a = 1\0", r"is not valid TOML"),
     ],
     ids=["lists", "unclosed lists", "dotted keys", "inline dotted keys", "dotted table", "digits", "size", "NUL"],
