@@ -1,7 +1,7 @@
-"""Where work is done: the interface between what a run does and the processes or machines that do it.
+"""The interface between a run and the processes or machines that do its work.
 
 `drbench.workers.Workers` is the executor of one machine. Work is a function by name ("package.module:callable") with
-its arguments. What goes wrong in it is returned as a reason and never ends the caller.
+its arguments. A failure is returned as a reason and never ends the caller.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def ignore(event: Event) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one piece of work: seconds of wall time, bytes of memory of its process and children. None: none."""
+    """Limits per piece of work: wall time in seconds, memory of its process and children in bytes. None: no limit."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
@@ -32,12 +32,12 @@ class Limits:
 @dataclass(frozen=True)
 class Ended:
     """How work ended: "done" (with `value`), "failed" (the function raised), "crashed" (a signal, an exit), "oom"
-    (host or device memory) or "timeout". `reason` is one line; `traceback` is long, where there is one.
+    (host or device memory) or "timeout". `reason` is one line; `traceback` has many lines, or is empty.
 
-    error: what was raised, where that means something to the caller: one of drbench's own errors, a full disk.
-    peak_memory: the most bytes that were resident in the process and its children, sampled every 50 ms.
+    error: the exception, if the caller can handle it: an error of drbench, a full disk.
+    peak_memory: peak resident memory of the process and its children in bytes, sampled every 50 ms.
     seconds: wall time of the call.
-    machine: where it was done; None: on the machine of the caller.
+    machine: the machine that did the work; None: the machine of the caller.
     """
 
     status: str
@@ -50,7 +50,7 @@ class Ended:
     machine: Machine | None = None
 
     def value_of(self, what: str) -> Any:
-        """The value. Where there is none, and no variant that could be charged with the failure, it is raised.
+        """The value; raises the failure if there is none. For work that does not belong to a variant.
 
         Raises:
             DrbenchError, OSError: `error`.
@@ -69,7 +69,7 @@ class Ended:
 
 
 class Future(Protocol):
-    """Work that was handed to an executor."""
+    """Work that was submitted to an executor."""
 
     def result(self) -> Ended:
         """Wait for the work and return how it ended. An interrupt of the wait ends the work first."""
@@ -82,7 +82,7 @@ class Executor(ABC):
     def submit(
         self, function: str, *arguments: Any, limits: Limits | None = None, on_event: OnEvent = ignore
     ) -> Future:
-        """Hand over a call of `function`. Arguments and value are pickled."""
+        """Submit a call of `function`. Arguments and return value are pickled."""
 
     def run(self, function: str, *arguments: Any, limits: Limits | None = None, on_event: OnEvent = ignore) -> Ended:
         """Call `function` and wait for it."""

@@ -1,6 +1,6 @@
-"""What workers do: Experiment -> Result. The one module that knows models, data, training and measuring together.
+"""The work of workers: Experiment -> Result. The only module that uses models, data, training and measuring together.
 
-A stage names the function of its work (drbench.stages); the process that runs the suite makes the Record.
+Each stage (drbench.stages) calls a function of this module; the process that runs the suite makes the Record.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ from drbench.training.evaluation import evaluate
 from drbench.training.loop import fit
 
 STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
-"""What published multiply-adds and parameters are for."""
+"""Input shape and number of classes of published multiply-adds and parameters."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
-"""Training precision -> dtype of the convolutions; else float32."""
+"""Training precision -> dtype of the convolutions; float32 for others."""
 
 
 def here(*, say: OnEvent = ignore) -> Machine:
-    """This machine as a process that has torch sees it."""
+    """This machine, as a process with torch loaded sees it."""
     return machine()
 
 
 def prepare(
     experiments: Sequence[Experiment], weights: str | None, trust: Collection[str] = (), *, say: OnEvent = ignore
 ) -> tuple[Experiment, ...]:
-    """The experiments (with `weights`: the one, on the network of that model file), checked as `check` does.
+    """Check the experiments (see `check`) and return them. With `weights`: one experiment, on that file's network.
 
-    `trust`: the names of code that may be imported because the model file names them. `say` hears of the data set,
-    once: classes, images of each part, range of values.
+    `trust`: names of code in the model file that may be imported. `say` gets notes on the data set: classes, images of
+    each part, range of values.
     """
     work = tuple(experiments) if weights is None else (of_weights(experiments[0], weights, trust),)
     check(work, say=say)
@@ -73,7 +73,7 @@ def prepare(
 
 
 def check(experiments: Sequence[Experiment], *, say: OnEvent = ignore) -> None:
-    """InputError for any name that does not exist, and data that cannot be trained on, before any work is done."""
+    """InputError for any unknown name and for data that is unusable for training, before any work is done."""
     for variant in {identity.variant_hash(v): v for experiment in experiments for v in experiment.variants}.values():
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
         task_named(variant.task)
@@ -81,7 +81,7 @@ def check(experiments: Sequence[Experiment], *, say: OnEvent = ignore) -> None:
             resolve_name("operator", variant.operator, OPERATORS)
             (first, *others) = variant.where
             pattern = bool(set(first) & set("*?[.")) or is_import(variant.architecture) or others
-            # a bare word could be a module's name, but in a known network hardly is
+            # a plain word could be the name of a module, but hardly in a known network
             if not pattern and first not in models.RECIPES:
                 raise unknown("recipe", first, models.RECIPES)
     checked: list[Splits] = []
@@ -89,7 +89,7 @@ def check(experiments: Sequence[Experiment], *, say: OnEvent = ignore) -> None:
         if experiment.data is not None:
             splits, variant = _opened(experiment, say), experiment.variants[0]
             _check_fit(splits, variant, experiment)
-            if not any(splits is other for other in checked):  # the same for all variants and seeds
+            if not any(splits is other for other in checked):  # variants and seeds share one data set
                 assert experiment.train is not None
                 check_data(splits, _text(say), experiment.train.loader_workers)
                 for note in _other_classes(experiment, splits):
@@ -101,36 +101,41 @@ def _check_fit(splits: Splits, variant: Variant, experiment: Experiment) -> None
     """InputError unless the network is for the images and classes of the data set."""
     if splits.input_shape != variant.input_shape:
         raise InputError(
-            f"data set {splits.name!r} has images of shape {splits.input_shape}, the network is for "
-            f"{variant.input_shape}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
+            f"input_shape: got {variant.input_shape}; expected {splits.input_shape}, the shape of images in data set "
+            f"{splits.name!r}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
         )
-    if task_named(variant.task).outputs(len(splits.classes)) != variant.num_classes:
-        hint = "as the weights have" if experiment.eval_weights else "(suite, --num-classes). Leave it out"
+    expected = task_named(variant.task).outputs(len(splits.classes))
+    if expected != variant.num_classes:
+        hint = (
+            "The number is that of the weights" if experiment.eval_weights else "Leave num_classes (--num-classes) out"
+        )
         raise InputError(
-            f"data set {splits.name!r} has {len(splits.classes)} classes, got num_classes {variant.num_classes} {hint}"
+            f"num_classes: got {variant.num_classes}; expected {expected} for the {len(splits.classes)} classes of "
+            f"data set {splits.name!r}. {hint}"
         )
 
 
 def _other_classes(experiment: Experiment, splits: Splits) -> tuple[str, ...]:
-    """A note if the weights' classes have other names than the data set's: labels may mean something else."""
+    """A note if class names of the weights and the data set differ: the labels may then have different meanings."""
     if experiment.eval_weights is None:
         return ()
-    known = tuple(models.read_header(experiment.eval_weights).get("classes", ()))
-    odd = [(number, pair) for number, pair in enumerate(zip(known, splits.classes, strict=False)) if pair[0] != pair[1]]
-    if not odd:
+    trained = tuple(models.read_header(experiment.eval_weights).get("classes", ()))
+    pairs = enumerate(zip(trained, splits.classes, strict=False))
+    different = [(number, pair) for number, pair in pairs if pair[0] != pair[1]]
+    if not different:
         return ()
-    number, (theirs, ours) = odd[0]
+    number, (of_weights, of_data) = different[0]
     return (
-        f"class {number} is {theirs!r} for the weights and {ours!r} in data set {splits.name!r} "
-        f"({len(odd)} of {len(splits.classes)} names differ): top-1 is right only if both number the classes alike",
+        f"class {number} is {of_weights!r} in the weights and {of_data!r} in data set {splits.name!r} "
+        f"({len(different)} of {len(splits.classes)} names differ): top-1 is valid only if both have the same order",
     )
 
 
 def build_kernels(experiments: Iterable[Experiment], *, say: OnEvent = ignore) -> None:
-    """Build the kernels of the operators that one of these will time or train; `say` gets notes."""
+    """Build the kernels of all operators that an experiment will time or train. `say` gets notes."""
     for experiment in experiments:
         if experiment.latency or experiment.train:
-            with suppress(InputError):  # no such device here: that is for its records to say
+            with suppress(InputError):  # the device does not exist: its records will have that failure
                 kernels.build_first(_operators(experiment), _device_of(experiment), _text(say))
 
 
@@ -140,40 +145,40 @@ def _operators(experiment: Experiment) -> list[Any]:
 
 
 def _device_of(experiment: Experiment) -> torch.device:
-    asked = experiment.latency or experiment.train
-    return device_of(asked.device if asked else "auto")
+    settings = experiment.latency or experiment.train
+    return device_of(settings.device if settings else "auto")
 
 
 def _kernels(model: nn.Module, experiment: Experiment) -> dict[str, Any]:
-    """The kernels of a network that is trained or evaluated, for the record."""
+    """The kernels of a network in training or evaluation, for the record."""
     assert experiment.train is not None
     dtype = getattr(torch, AUTOCAST.get(experiment.train.precision, "float32"))
     return kernels.of_model(model, _device_of(experiment), dtype)
 
 
 def of_weights(experiment: Experiment, weights: str, trust: Collection[str] = ()) -> Experiment:
-    """The experiment on the network that a model file holds. InputError where that is another architecture.
+    """The experiment with the network of a model file. InputError if that has another architecture or task.
 
-    The architecture was named by the user too; any other code that the file names needs `trust`.
+    The user has named architecture and task; any other code that the file names must be in `trust`.
     """
     header = models.read_header(weights)
     variant = variant_of(header, weights)
     wanted = experiment.variants[0].architecture
     if variant.architecture != wanted:
-        raise InputError(f"--weights {weights!r} holds {variant.architecture!r}, not {wanted!r}")
+        raise InputError(f"--weights {weights!r}: got architecture {variant.architecture!r}; expected {wanted!r}")
     task = experiment.variants[0].task
     if variant.task != task:
         raise InputError(f"--weights {weights!r}: got task {variant.task!r}; expected {task!r}. See --task")
     allow(variant, {wanted, task, *trust}, weights, "--trust NAME")
     extra = header.get("extra", {})
     label = extra.get("label") or identity.label(variant)
-    seed = extra.get("seed", experiment.seed)  # of its training: results of two files are those of two seeds
+    seed = extra.get("seed", experiment.seed)  # the seed of the training: two files count as two seeds
     path = str(Path(weights).resolve())
     return replace(experiment, variants=(variant,), seed=seed, labels=(label,), eval_weights=path)
 
 
 def resolve(variant: Variant, target: Variant, *, say: OnEvent = ignore) -> Variant:
-    """The matched plain variant with the width at which it costs what `target` costs, within 1%."""
+    """The matched variant, with the width at which its cost equals that of `target` within 1%."""
     assert variant.match is not None
     kernels.refresh()
     wanted = _figure(cost.count(networks.build(target, seed=0), target.input_shape), variant.match)
@@ -184,45 +189,45 @@ def resolve(variant: Variant, target: Variant, *, say: OnEvent = ignore) -> Vari
     return replace(variant, width=models.match_width(variant, wanted, variant.match, measure))
 
 
-def _figure(found: cost.Cost, by: str | None) -> int:
-    """What two networks are made equal in; the executed multiply-adds where the convention is not declared."""
+def _figure(costs: cost.Cost, by: str | None) -> int:
+    """The figure for matching: parameters, multiply-adds, or executed ones if an operator declares no cost."""
     if by == "params":
-        return found.params
-    return found.executed if found.madds is None else found.madds
+        return costs.params
+    return costs.executed if costs.madds is None else costs.madds
 
 
 def count_cost(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
-    """Multiply-adds and parameters of the one network."""
+    """Multiply-adds, parameters and activations of the one network."""
     (variant,) = experiment.variants
     kernels.refresh()
     model = networks.build(variant, seed=0)
-    found = cost.count(model, variant.input_shape)
+    costs = cost.count(model, variant.input_shape)
     measurements = [
-        Measurement("executed", found.executed, "multiply-adds", "lower"),
-        Measurement("params", found.params, "parameters", "lower"),
-        Measurement("activations", found.activations, "elements", "lower"),
+        Measurement("executed", costs.executed, "multiply-adds", "lower"),
+        Measurement("params", costs.params, "parameters", "lower"),
+        Measurement("activations", costs.activations, "elements", "lower"),
     ]
-    notes = [f"not counted: {name}" for name in found.uncounted]
+    notes = [f"not counted: {name}" for name in costs.uncounted]
     conversion: Any = getattr(model, "conversion", None)
     if conversion is not None:
         notes += conversion.notes()
-    if found.data_dependent:
-        notes.append("the network looks at its data: other images may cost more or less")
+    if costs.data_dependent:
+        notes.append("the cost depends on the values of the input: other images may cost more or less")
     notes += _other_output(variant)
     if variant.match is not None:
         notes.append(f"width {variant.width:g}, of equal {variant.match}")
-    if found.madds is None:
-        notes.append(f"convention not declared: {', '.join(found.undeclared)}")
+    if costs.madds is None:
+        notes.append(f"convention not declared: {', '.join(costs.undeclared)}")
     else:
-        measurements.insert(0, Measurement("madds", found.madds, "multiply-adds", "lower"))
-        measurements += [Measurement("madds", n, "multiply-adds", "lower", part) for part, n in found.parts.items()]
+        measurements.insert(0, Measurement("madds", costs.madds, "multiply-adds", "lower"))
+        measurements += [Measurement("madds", n, "multiply-adds", "lower", part) for part, n in costs.parts.items()]
     measurements += _reference(variant)
     settings = {"counting": identity.COUNTING}
-    return Result(settings=settings, measurements=tuple(measurements), layers=found.layers, notes=tuple(notes))
+    return Result(settings=settings, measurements=tuple(measurements), layers=costs.layers, notes=tuple(notes))
 
 
 def _other_output(variant: Variant) -> list[str]:
-    """Why a user's network cannot be trained for this many classes, if so; what it costs may be of interest still."""
+    """Why a user's network cannot be trained for this number of classes (if so); its cost is still counted."""
     if not is_import(variant.architecture) or variant.task != DEFAULT:
         return []
     try:
@@ -233,39 +238,39 @@ def _other_output(variant: Variant) -> list[str]:
 
 
 def measure_memory(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
-    """PeakMemory memory of inference at the largest batch size."""
+    """Peak memory of inference at the largest batch size."""
     (variant,) = experiment.variants
     kernels.refresh()
     settings = experiment.latency or LatencySettings()
     device, size = device_of(settings.device), max(settings.batch_sizes)
     with timer.settings_context(settings) as context:
-        found = memory.inference(lambda size: prepared(variant, settings).call(size), size, device)
-    return Result(measurements=_peak(found, {**context, "batch_size": size, "phase": "inference"}))
+        peak = memory.inference(lambda size: prepared(variant, settings).call(size), size, device)
+    return Result(measurements=_peak(peak, {**context, "batch_size": size, "phase": "inference"}))
 
 
-def _peak(found: memory.PeakMemory, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
-    both = (("host", found.host), ("device", found.device))
+def _peak(peak: memory.PeakMemory, context: Mapping[str, Any]) -> tuple[Measurement, ...]:
+    parts = (("host", peak.host), ("device", peak.device))
     return tuple(
         Measurement("peak_memory", value, "bytes", "lower", part, (), context)
-        for part, value in both
+        for part, value in parts
         if value is not None
     )
 
 
 def _reference(variant: Variant) -> list[Measurement]:
-    """Cost of the same network as published networks are counted: 224 px, 1000 classes, the published stem."""
+    """Cost of the same network under the conditions of published counts: 224 px, 1000 classes, the published stem."""
     if variant.operator not in (PLAIN, "drconv") or variant.match or not published(variant.architecture):
         return []
     standard = replace(variant, input_shape=STANDARD_INPUT, num_classes=STANDARD_CLASSES, stem_stride=None)
-    found = cost.count(models.build(standard, seed=0), STANDARD_INPUT)
-    both = (("reference_madds", found.madds, "multiply-adds"), ("reference_params", found.params, "parameters"))
-    return [Measurement(name, value, unit, "lower") for name, value, unit in both if value is not None]
+    costs = cost.count(models.build(standard, seed=0), STANDARD_INPUT)
+    figures = (("reference_madds", costs.madds, "multiply-adds"), ("reference_params", costs.params, "parameters"))
+    return [Measurement(name, value, unit, "lower") for name, value, unit in figures if value is not None]
 
 
 def train(experiment: Experiment, workdir: Path, resume: bool = True, *, say: OnEvent = ignore) -> Result:
-    """Train the one network and evaluate it; `workdir` gets checkpoints and weights.
+    """Train the one network and evaluate it. Checkpoints and weights go to `workdir`.
 
-    resume: go on from a checkpoint that is there.
+    resume: whether to resume from a checkpoint in `workdir`.
     """
     (variant,) = experiment.variants
     (label,) = experiment.labels or identity.labels(experiment.variants)
@@ -273,9 +278,9 @@ def train(experiment: Experiment, workdir: Path, resume: bool = True, *, say: On
     splits = _opened(experiment)
     assert experiment.train is not None
     assert experiment.seed is not None
-    about = _about(splits)
+    data_facts = _data_facts(splits)
     workdir.mkdir(parents=True, exist_ok=True)
-    with memory.peak(_device_of(experiment)) as held:
+    with memory.peak(_device_of(experiment)) as peak:
         model = networks.build(variant, seed=experiment.seed)
         if is_import(variant.architecture) and variant.task == DEFAULT:
             models.check_output(model, variant)
@@ -290,19 +295,19 @@ def train(experiment: Experiment, workdir: Path, resume: bool = True, *, say: On
             on_event=say,
         )
     weights = workdir / "weights.safetensors"
-    extra = {"label": label, "seed": experiment.seed, "train": asdict(experiment.train), **about}
+    extra = {"label": label, "seed": experiment.seed, "train": asdict(experiment.train), **data_facts}
     models.save_model(weights, model, variant, classes=splits.classes, preprocessing=splits.preprocessing, extra=extra)
     dtype = AUTOCAST.get(experiment.train.precision, "float32")
     return Result(
-        settings={**about, **_kernels(model, experiment)},
-        measurements=(*result.measurements, *_peak(held, _while_training(experiment, dtype))),
+        settings={**data_facts, **_kernels(model, experiment)},
+        measurements=(*result.measurements, *_peak(peak, _training_context(experiment, dtype))),
         epochs=result.epochs,
         outcomes=result.outcomes,
         files={"weights": str(weights)},
     )
 
 
-def _while_training(experiment: Experiment, dtype: str) -> dict[str, Any]:
+def _training_context(experiment: Experiment, dtype: str) -> dict[str, Any]:
     assert experiment.train is not None
     device = str(_device_of(experiment))
     threads = experiment.train.threads or torch.get_num_threads()
@@ -310,9 +315,9 @@ def _while_training(experiment: Experiment, dtype: str) -> dict[str, Any]:
     return {"phase": "train", "batch_size": batch, "threads": threads, "dtype": dtype, "device": device}
 
 
-def _about(splits: Splits) -> dict[str, Any]:
-    """Of the data, for the record of a training or an evaluation."""
-    about = {
+def _data_facts(splits: Splits) -> dict[str, Any]:
+    """Facts of the data set for the record of a training or an evaluation."""
+    facts = {
         "data_digest": splits.digest,
         "preprocessing": dict(splits.preprocessing),
         "synthetic": splits.synthetic,
@@ -323,27 +328,27 @@ def _about(splits: Splits) -> dict[str, Any]:
             if part is not None
         },
     }
-    if isinstance(splits.test, Images):  # else the digest of all is what is known
-        about["test_digest"] = array_digest(splits.test.images.numpy(), splits.test.labels.numpy())
-    return about
+    if isinstance(splits.test, Images):  # others have only the digest of the whole data set
+        facts["test_digest"] = array_digest(splits.test.images.numpy(), splits.test.labels.numpy())
+    return facts
 
 
 def evaluate_weights(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) -> Result:
-    """The test set through saved weights, prepared as the weights' own header says."""
+    """Evaluate saved weights on the test part, with the preprocessing in the header of the weights."""
     (variant,) = experiment.variants
     kernels.refresh()
     splits = _opened(experiment)
     assert experiment.eval_weights is not None
     assert experiment.train is not None
-    # `prepare` asked for trust; the file may have been changed since, so only what it named then
+    # `prepare` checked trust; the file may have changed since, so trust only the names that it had then
     named = (variant.architecture, variant.operator, variant.task)
     model = models.load_model(experiment.eval_weights, trust=named)
     measurements, outcomes = evaluate(model, splits, experiment.train, task_named(variant.task))
-    about = {**_about(splits), **_kernels(model, experiment)}
+    settings = {**_data_facts(splits), **_kernels(model, experiment)}
     extra = models.read_header(experiment.eval_weights).get("extra", {})
-    about["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
+    settings["trained"] = {**extra.get("train", {}), "data_digest": extra.get("data_digest")}
     return Result(
-        settings=about,
+        settings=settings,
         measurements=measurements,
         outcomes=outcomes,
         notes=_other_classes(experiment, splits),
@@ -352,20 +357,20 @@ def evaluate_weights(experiment: Experiment, workdir: Path, *, say: OnEvent = ig
 
 
 def _opened(experiment: Experiment, say: OnEvent = ignore) -> Splits:
-    """The data set of a training experiment, brought to the size of its inputs."""
+    """The data set of a training experiment, with images resized to its input size."""
     assert experiment.data is not None
     assert experiment.train is not None
-    prepared = models.read_header(experiment.eval_weights)["preprocessing"] if experiment.eval_weights else None
+    preprocessing = models.read_header(experiment.eval_weights)["preprocessing"] if experiment.eval_weights else None
     data, shape = asdict(experiment.data), experiment.variants[0].input_shape
-    size = shape[-1] if shape[-1] == shape[-2] else None  # images are only ever resized to squares
-    return _splits(identity.canonical(data), size, experiment.train.augment, identity.canonical(prepared), say)
+    size = shape[-1] if shape[-1] == shape[-2] else None  # images are resized to squares only
+    return _splits(identity.canonical(data), size, experiment.train.augment, identity.canonical(preprocessing), say)
 
 
 @lru_cache(maxsize=1)
 def _splits(data: str, size: int | None, augment: str, preprocessing: str, say: OnEvent) -> Splits:
-    """Kept open, since a suite trains all its variants on the same one. DataSettings and preprocessing are JSON."""
-    settings, given = DataSettings(**json.loads(data)), json.loads(preprocessing)
-    return open_data(settings, input_size=size, augment=augment, preprocessing=given, say=_text(say))
+    """Cached, because a suite trains all its variants on one data set. `data` and `preprocessing` are JSON."""
+    settings, prepared = DataSettings(**json.loads(data)), json.loads(preprocessing)
+    return open_data(settings, input_size=size, augment=augment, preprocessing=prepared, say=_text(say))
 
 
 def _text(say: OnEvent) -> Callable[[str], None]:

@@ -1,6 +1,6 @@
-"""One variant of an experiment, and the Record of it: with the result of its work, or failed with the reason.
+"""One variant of an experiment in progress, and its Record: with the result of its work or the reason of a failure.
 
-A worker returns a Result; the process that runs the suite makes the Record. No torch.
+A worker returns a Result; the process that runs the suite makes the Record. This module loads no torch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from drbench.text import printable
 
 
 def now() -> str:
-    """The time in UTC, ISO-8601, to the second."""
+    """The current time in UTC, as ISO-8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a worker returns of one variant; the fields are those of a Record. `settings` are added to the work's."""
+    """The result of a worker for one variant, with fields of a Record. `settings` are added to those of the work."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
@@ -46,7 +46,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The name of the work."""
+        """The work key."""
         return identity.experiment_key(self.experiment, self.variant)
 
     def record(
@@ -57,12 +57,12 @@ class Job:
         machine: Machine | None = None,
         notes: Sequence[str] = (),
     ) -> Record:
-        """The Record of work that was done.
+        """The Record of finished work.
 
         Args:
             result: what the worker returned.
-            done_as: the experiment with the settings that were used, where they are not those that were asked for.
-            machine: where it was done; None: on the machine of the run.
+            done_as: the experiment with the settings that were used, if these differ from the requested ones.
+            machine: the machine that did the work; None: the machine of the run.
             notes: more notes, after those of the result.
         """
         return self._record("done", result, done_as or self.experiment, machine, (*result.notes, *notes))
@@ -70,9 +70,9 @@ class Job:
     def failed(
         self, kind: str, reason: str, traceback: str, workdir: Path, *, machine: Machine | None = None
     ) -> Record:
-        """The Record of work that ended as `kind` (see executor.Ended), with the `reason`: "crashed: SIGSEGV".
+        """The Record of failed work. Its error is `kind` (see executor.Ended) and `reason`, such as "crashed: SIGSEGV".
 
-        The traceback, if there is one, goes to a file in `workdir`.
+        The traceback, if any, is written to a file in `workdir`.
         """
         files = {}
         if traceback:
@@ -93,7 +93,7 @@ class Job:
         notes: tuple[str, ...],
         error: str = "",
     ) -> Record:
-        of_task = {} if done_as.figures is None else {FIGURES: done_as.figures}
+        task_figures = {} if done_as.figures is None else {FIGURES: done_as.figures}
         return Record(
             key=self.key,
             variant=self.variant,
@@ -105,7 +105,7 @@ class Job:
             finished=now(),
             seed=self.experiment.seed,
             error=error,
-            settings={**identity.settings(done_as), **of_task, **result.settings},
+            settings={**identity.settings(done_as), **task_figures, **result.settings},
             measurements=result.measurements,
             layers=result.layers,
             epochs=result.epochs,

@@ -71,7 +71,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     models.save_model(path, models.build(PLAIN, seed=0), PLAIN)
     other = Variant("mobilenet_v1_0.50", **SMALL)
-    with pytest.raises(InputError, match=r"holds 'mobilenet_v1_0\.25', not 'mobilenet_v1_0\.50'"):
+    with pytest.raises(InputError, match=r"got architecture 'mobilenet_v1_0\.25'; expected 'mobilenet_v1_0\.50'"):
         experiment.of_weights(Experiment("train", (other,), 0, DATA, TRAIN), str(path))
 
 
@@ -87,7 +87,7 @@ def test_matched_network_costs_what_its_target_does(by: str, tmp_path: Path) -> 
 
 def test_check_refuses_data_of_another_shape(tmp_path: Path) -> None:
     other = Variant("mobilenet_v1_0.25", input_shape=(3, 32, 32), num_classes=7)
-    with pytest.raises(InputError, match=r"10 classes, got num_classes 7 .*Leave it out"):
+    with pytest.raises(InputError, match=r"num_classes: got 7; expected 10 for the 10 classes .*Leave num_classes"):
         experiment.check([Experiment("train", (other,), 0, DATA, TRAIN)])
 
 
@@ -126,7 +126,7 @@ def test_weights_whose_classes_have_other_names_are_told(tmp_path: Path) -> None
     experiment.check([one], say=said.append)
     summary, note = (event.text for event in said)
     assert summary.startswith("data shapes: 10 classes, 89 train, 11 validation, 20 test images; values ")
-    assert note.startswith("class 2 is 'ring-below' for the weights and 'ring-above' in data set 'shapes' (2 of 10")
+    assert note.startswith("class 2 is 'ring-below' in the weights and 'ring-above' in data set 'shapes' (2 of 10")
     assert record_of(one, tmp_path).notes == (note,)
 
 

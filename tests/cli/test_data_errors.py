@@ -112,7 +112,7 @@ def test_a_module_that_cannot_be_imported(drbench, own: None) -> None:
 
 def test_a_network_for_fewer_classes(drbench, own: None) -> None:
     found = drbench("run", "model", "own:base", "--data", "own:fine", "--num-classes", 3, *TRAIN[2:])
-    refused(found, "data set 'own:fine' has 4 classes, got num_classes 3")
+    refused(found, "num_classes: got 3; expected 4 for the 4 classes of data set 'own:fine'")
 
 
 @pytest.mark.parametrize(
