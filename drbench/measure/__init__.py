@@ -1,4 +1,4 @@
-"""Measuring models and functions: cost, memory, latency, machine facts. The modules are loaded on first use."""
+"""Measuring models: cost, memory, kernels, machine facts. The modules are loaded on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds by the convention, multiply-adds executed, parameters, activations.
+"""The cost of a network: multiply-adds by the convention, executed multiply-adds, parameters, activations.
 
 The convention is that of the ShuffleNet and MobileNet papers: multiply-adds of convolutions and linear layers for one
 sample; no normalisation, activation, pooling or bias. A module with a method
@@ -6,9 +6,9 @@ sample; no normalisation, activation, pooling or bias. A module with a method
     cost(input_shape) -> {part: multiply-adds per sample}          input_shape (C, H, W)
 
 declares its own figure, for everything that runs inside it (DRConv2d: region_conv, guide, routing, mixing; one filter
-per position). All else is counted operation by operation, see `counter`. "Executed" multiply-adds are a second figure,
-never mixed with the first: what the operations that ran really do. Those include what runs once per call on weights
-alone (weights in a parametrization, embeddings of positions), which no sample adds to, so the convention leaves it out.
+per position). All else is counted operation by operation, see `counter`. Executed multiply-adds are a second figure,
+never combined with the first: those of the operations that ran. They include work on weights alone, once per call
+(weights in a parametrization, embeddings of positions). The convention excludes it: it does not grow with the samples.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ _MISTAKES = (AttributeError, AssertionError, IndexError, KeyError, NameError, Ty
 class Cost:
     """The cost of one network for one sample.
 
-    madds: multiply-adds by the convention; None when an operator in it does not declare its own (`undeclared`).
+    madds: multiply-adds by the convention; None if an operator in the network declares no cost (`undeclared`).
     executed: multiply-adds of the operations that ran.
-    params: elements of all parameters, a shared one once.
-    activations: elements written by the counted operations (convolutions, linear layers, matrix products; what fvcore's
-        ActivationCountAnalysis counts too), nothing written by normalisation, activation or pooling.
-    parts: part -> multiply-adds, summed over the modules that declare them; the rest of `madds` is counted operations.
-    layers: one row for each module that multiplies or holds parameters; every column sums to the total.
-    uncounted: "module (why)" for what may have multiplied without being counted; then both figures are lower bounds.
+    params: elements of all parameters; a shared parameter counts once.
+    activations: elements written by the counted operations (convolutions, linear layers, matrix products; as in
+        fvcore's ActivationCountAnalysis), not by normalisation, activation or pooling.
+    parts: part -> multiply-adds, summed over the modules that declare them; the rest of `madds` was counted.
+    layers: one row for each module that multiplies or has parameters; each column sums to the total.
+    uncounted: "module (reason)" for modules that may have multiplied without being counted; both figures are then
+        lower bounds.
     undeclared: names of replaced convolutions whose operator has no `cost`.
-    data_dependent: whether the network looks at its data, so that other images may cost more or less.
+    data_dependent: whether the cost depends on the values of the input, so that other images may cost more or less.
     """
 
     madds: int | None
@@ -67,56 +68,56 @@ class Cost:
 
 
 def count(model: nn.Module, input_shape: tuple[int, int, int] | None = None, *, inputs: Any = None) -> Cost:
-    """Cost of `model` in eval mode. The model is left as it was.
+    """Cost of `model` in eval mode. The model is not changed.
 
-    Runs a copy on fake tensors, which have shapes and no data, so that size costs nothing and no kernel is compiled; a
-    model that looks at its data is run really, on the same random numbers each time.
+    Runs a copy on fake tensors, which have shapes but no data: that takes no memory and compiles no kernel. A model
+    whose operations depend on the values of its input runs with data, the same random numbers each time.
 
     Args:
         model: the network.
-        input_shape: (C, H, W) of one image. Without it and `inputs`: what the network's own configuration says.
-        inputs: what to call the model with in its place (see `trial.given`): the cost is that of this one call.
+        input_shape: (C, H, W) of one image. Without it and `inputs`: the shape in the network's own configuration.
+        inputs: the arguments of the call, instead of an image (see `trial.given`). The cost is that of this one call.
 
     Raises:
-        InputError: when the model fails on these inputs, or declares nonsense.
+        InputError: the model fails on these inputs, or declares an invalid cost.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model: got a {type(model).__name__}; expected a torch.nn.Module")
     model = _unwrapped(model)
-    what = _what(model, input_shape, inputs)
+    given = _inputs(model, input_shape, inputs)
     data_dependent = False
     try:
         with _without_log():
             fake = FakeTensorMode(allow_non_fake_inputs=True)
-            with fake:  # an image of any size costs nothing there
-                call = what.changed(fake.from_tensor) if isinstance(what, Call) else trial.image(model, what)
+            with fake:  # an image of any size takes no memory here
+                call = given.changed(fake.from_tensor) if isinstance(given, Call) else trial.image(model, given)
             return _count(trial.copied(model, fake.from_tensor), call, fake)
     except InputError:
         raise
     except (DataDependentOutputException, DynamicOutputShapeException):
         data_dependent = True
-    except Exception as error:  # no fake implementation, not copyable, ...: the network is run with data instead
+    except Exception as error:  # no fake implementation, not copyable, ...: run the network with data instead
         if _is_a_bug(error):
             raise
     try:
-        call = what.changed(torch.clone) if isinstance(what, Call) else trial.image(model, what)
+        call = given.changed(torch.clone) if isinstance(given, Call) else trial.image(model, given)
         return replace(_count(model, call), data_dependent=data_dependent)
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
-        on = what if isinstance(what, Call) else f"an input of shape {(1, *what)}"
-        raise InputError(f"{type(model).__name__} fails on {on}: {type(error).__name__}: {reason}") from error
+        name = given if isinstance(given, Call) else f"an input of shape {(1, *given)}"
+        raise InputError(f"{type(model).__name__} fails on {name}: {type(error).__name__}: {reason}") from error
 
 
 def _is_a_bug(error: Exception) -> bool:
-    """Whether drbench's own code raised what only a mistake in it can raise: running with data would hide it."""
+    """Whether the error is a mistake in drbench's own code. Running with data would hide it."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, _MISTAKES) and Path(frames[-1].filename).is_relative_to(Path(drbench.__file__).parent)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Without what torch.compile or data parallelism put around it: layers have their own names there."""
+    """The module inside the wrappers of torch.compile and data parallelism, in which layers have their own names."""
     while (inner := getattr(model, "_orig_mod", None)) is not None or (
         isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
         and (inner := model.module) is not None
@@ -125,8 +126,8 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _what(model: nn.Module, input_shape: object, inputs: object) -> Call | tuple[int, ...]:
-    """What to run: the caller's inputs, or an image of this shape."""
+def _inputs(model: nn.Module, input_shape: object, inputs: object) -> Call | tuple[int, ...]:
+    """The caller's inputs, or the shape (C, H, W) of an image."""
     if inputs is not None and input_shape is not None:
         raise InputError("inputs: got both inputs and input_shape; expected one of them")
     if inputs is not None:
@@ -136,13 +137,14 @@ def _what(model: nn.Module, input_shape: object, inputs: object) -> Call | tuple
     if own := trial.own_shapes(model):
         return own[0]
     raise InputError(
-        f"input_shape: {type(model).__name__} names no size of its own; give (channels, height, width), or inputs="
+        f"input_shape: got none, and {type(model).__name__} has no default; "
+        "expected (channels, height, width), or inputs="
     )
 
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Without torch's own report of an operation that fails on fake tensors: it is tried again really."""
+    """Suppress torch's log message on an operation that fails on fake tensors: it is run again with data."""
     log = logging.getLogger(fake_tensor.__name__)
     before, log.disabled = log.disabled, True
     try:
@@ -152,7 +154,7 @@ def _without_log() -> Iterator[None]:
 
 
 def _executed_formulas() -> dict[Any, Formula]:
-    """Operations of ours that do not do what the convention says, depending on the path they take."""
+    """drbench's operations whose executed multiply-adds differ from the convention, depending on the code path."""
 
     def convolution(inputs: Sequence[Any], outputs: Sequence[Any], regions: int) -> int:
         image = inputs[0]
@@ -174,11 +176,11 @@ def _executed_formulas() -> dict[Any, Formula]:
 
 
 def _count(model: nn.Module, call: Call, fake: FakeTensorMode | None = None) -> Cost:
-    """Of one call; the model is left as it was."""
+    """The cost of one call. The model is not changed."""
     with trial.undisturbed(model, restore=fake is None) as running, fake or nullcontext():
         walk = _walked(running, call)
         if any(walk.counter.fixed.values()):
-            _release(walk.counter, running, call)
+            _reduce_fixed(walk.counter, running, call)
         return walk.cost()
 
 
@@ -190,12 +192,15 @@ def _walked(model: nn.Module, call: Call) -> _Walk:
     return walk
 
 
-def _release(counter: OperationCounter, model: nn.Module, call: Call) -> None:
-    """Keep in `counter.fixed` what twice the samples do not add to; learned queries are repeated for each of them."""
+def _reduce_fixed(counter: OperationCounter, model: nn.Module, call: Call) -> None:
+    """Reduce `counter.fixed` to the work that does not grow with the number of samples, by a run with twice as many.
+
+    Learned queries, for example, do not depend on the inputs but are repeated for each sample.
+    """
     samples = next((len(t) for t in trial.tensors((call.args, call.kwargs)) if t.dim()), 0)
     try:
         twice = _walked(model, call.changed(lambda t: torch.cat([t, t]) if t.dim() and len(t) == samples else t))
-    except Exception:  # not a batch in the first dimension: what depends on no input is fixed then
+    except Exception:  # the first dimension is not a batch: then `fixed` stays as it is
         return
     for owner, fixed in counter.fixed.items():
         counter.fixed[owner] = min(fixed, max(0, 2 * fixed - twice.counter.fixed[owner]))
@@ -203,7 +208,7 @@ def _release(counter: OperationCounter, model: nn.Module, call: Call) -> None:
 
 @contextmanager
 def _separate_operations() -> Iterator[None]:
-    """No whole layer, recurrent or attention, runs as one operation that nobody has a formula for."""
+    """Let recurrent and attention layers run as separate operations, not as one operation without a formula."""
     mkldnn: Any = torch.backends.mkldnn
     settings = mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     try:
@@ -218,7 +223,7 @@ def _separate_operations() -> Iterator[None]:
 class _Walk:
     """Follows one forward pass through the modules, while the counter follows its operations.
 
-    A module is closed when it declares its cost, or ought to and does not: what runs inside belongs to it alone.
+    A module is closed if it declares its cost, or should and does not: all that runs inside is attributed to it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -233,7 +238,9 @@ class _Walk:
 
     def __enter__(self) -> None:
         for module in self.modules:
-            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks: its operations are its parent's
+            if isinstance(
+                module, torch.jit.ScriptModule
+            ):  # does not support hooks; its operations are counted as its parent's
                 continue
             before = module.register_forward_pre_hook(self._enter, with_kwargs=True)
             after = module.register_forward_hook(self._leave, always_call=True)
@@ -284,7 +291,7 @@ class _Walk:
         )
 
     def _layers(self) -> Iterator[LayerCost]:
-        """A row for each module that multiplies or holds parameters, in the order of definition."""
+        """A row for each module that multiplies or has parameters, in the order of definition."""
         counted: set[int] = set()
         closed = [*self.parts, *self.undeclared]
         for module, name in self._open_modules():
@@ -308,16 +315,16 @@ class _Walk:
             )
 
     def _open_modules(self) -> Iterator[tuple[nn.Module, str]]:
-        """All but those inside a closed one."""
+        """All modules that are not inside a closed one, with their names."""
         closed = {*self.parts, *self.undeclared}
-        within: str | None = None  # modules come depth first: what is inside a closed one follows it at once
+        within: str | None = None  # modules are in depth-first order: those inside a closed one follow it directly
         for module, name in self.modules.items():
             if within is None or not _inside(name, within) or name == within:
                 within = name if name in closed else None
                 yield module, name
 
     def _uncounted(self) -> Iterator[str]:
-        """What ran an operation without a formula, and what multiplies by a weight element by element and sums up."""
+        """Modules with an operation without a formula, or with a product of inputs and weights, element by element."""
         for owner, operation in self.counter.unknown:
             yield f"{owner or 'the network'} ({operation})"
         owners = {owner for owner, _ in self.counter.unknown} | {
@@ -342,35 +349,35 @@ def _first_tensor(values: Any) -> Tensor | None:
 
 
 def _declared(module: nn.Module, name: str, inputs: Sequence[Any]) -> dict[str, int]:
-    """The module's own figure, for all samples that it was handed."""
+    """The module's declared cost, for all samples of its input."""
     tensor = _first_tensor(inputs)
     if tensor is None:
-        raise InputError(f"{name or type(module).__name__} declares a cost but was called without a tensor")
+        raise InputError(f"{name or type(module).__name__} has a method `cost` but was called without a tensor")
     samples, shape = (tensor.shape[0], tensor.shape[1:]) if tensor.dim() > 3 else (1, tensor.shape)
     cost: Any = module.cost
     parts = cost(tuple(shape))
     if not isinstance(parts, Mapping) or not all(isinstance(n, Integral) and int(n) >= 0 for n in parts.values()):
         raise InputError(
-            f"{type(module).__name__}.cost({tuple(shape)}) gave {parts!r}: it must give {{part: multiply-adds per "
-            "sample}, whole numbers from 0 on"
+            f"{type(module).__name__}.cost({tuple(shape)}): got {parts!r}; expected {{part: multiply-adds per sample}} "
+            "with whole numbers of at least 0"
         )
     return {str(part): samples * int(madds) for part, madds in parts.items()}
 
 
 def _undeclared(model: nn.Module) -> tuple[str, ...]:
-    """Replaced convolutions whose operator has no `cost`, unless torch.nn's own modules are all it is made of.
+    """Names of replaced convolutions whose operator has no `cost`, unless it consists of modules of torch.nn only.
 
-    `model.conversion` is what drbench.convert leaves there; `before`, if any, is an earlier one.
+    drbench.convert sets `model.conversion`; its field `before` is an earlier conversion, if any.
     """
     modules = dict(model.named_modules())
-    found: dict[str, None] = {}
+    replaced: dict[str, None] = {}
     conversion = getattr(model, "conversion", None)
     while conversion is not None:
-        found |= dict.fromkeys(replacement.name for replacement in conversion.replacements)
+        replaced |= dict.fromkeys(replacement.name for replacement in conversion.replacements)
         conversion = conversion.before
     return tuple(
         name
-        for name in found
+        for name in replaced
         if name in modules
         and not callable(getattr(modules[name], "cost", None))
         and not all(type(module).__module__.startswith("torch.nn.") for module in modules[name].modules())

@@ -1,14 +1,14 @@
-"""Counting multiply-adds operation by operation: ptflops' aten engine with the formulas that our convention needs.
+"""Counts multiply-adds operation by operation: ptflops' aten engine with the formulas of drbench's convention.
 
-ptflops takes a formula per torch operation and sees every operation as it is dispatched, however it was reached
-(module, functional, einsum). What is added here:
+ptflops takes a formula per torch operation and sees every operation when it is dispatched, however it was called
+(module, functional, einsum). This module adds:
 
-- No bias. The convention of the MobileNet and ShuffleNet papers leaves it out, ptflops' own formulas add it.
-- Every further operation for which torch knows a FLOP count (`torch.utils.flop_counter.register_flop_formula`, two per
-  multiply-add): attention, baddbmm, our region convolutions, and whatever a user registered.
-- To which module an operation belongs, and which operations have no formula though they may well multiply.
-- Which operations depend on the network's inputs. Those that do not (weights that are computed from other weights) run
-  once per call, however many samples there are.
+- No bias. The convention of the MobileNet and ShuffleNet papers excludes it; ptflops' own formulas include it.
+- Every other operation for which torch has a FLOP count (`torch.utils.flop_counter.register_flop_formula`, two per
+  multiply-add): attention, baddbmm, drbench's region convolutions, and those that a user registered.
+- The module to which an operation belongs, and the operations that may multiply but have no formula.
+- The operations that depend on the network's inputs. Others (weights that are computed from other weights) run once per
+  call, whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from drbench.trial import tensors
 
 aten = torch.ops.aten
 PRODUCTS = (aten.mul, aten.mul_, aten.addcmul, aten.addcmul_)
-"""Products element by element."""
+"""Element-wise products."""
 
 Formula = Callable[[Sequence[Any], Sequence[Any]], int]
 
@@ -40,10 +40,10 @@ MAY_MULTIPLY = re.compile(
     r"(^|_)(\w*mm|add(m|r)v?|mv|ger|outer|v?dot|matmul|b?i?linear|trilinear|conv\w*|\w*attention\w*|"
     r"transformer\w*|lstm|gru|rnn\w*|cdist)(_|$)"
 )
-"""Names of the aten operations that multiply matrices in one way or another."""
+"""Names of the aten operations that multiply matrices in some way."""
 
 HARMLESS = re.compile(r"upsample|grid_sampler|linear_combination|prepack|flatten_weight|reorder|convert|pack_")
-"""Names that the pattern above takes in by mistake: interpolation and conversions of format."""
+"""Names that the pattern above matches by mistake: interpolation and conversion of formats."""
 
 WITHOUT_PRODUCTS = re.compile(r"^_*(nms|roi_align|roi_pool|ps_roi_align|ps_roi_pool)(_|$)")
 """torchvision's operations that select and interpolate."""
@@ -68,12 +68,12 @@ def _half_of(flops: Callable[..., int]) -> Formula:
 
 
 def formulas() -> dict[Any, Formula]:
-    """Operation -> multiply-adds by the convention; read anew each time, since formulas are registered at import."""
+    """Operation -> multiply-adds by the convention. Read at each call, because imports register formulas."""
     table = {operation: _half_of(flops) for operation, flops in flop_registry.items()}
-    # torch before 2.15 has no count for the CPU's own name of it
+    # torch before 2.15 has no count for the CPU variant of this operation
     table.setdefault(aten._scaled_dot_product_flash_attention_for_cpu, table[aten._scaled_dot_product_flash_attention])
     table |= ATEN_OPS_MAPPING
-    del table[aten.matmul]  # decomposes into the others; ptflops' formula for it takes no vectors
+    del table[aten.matmul]  # decomposes into the others; ptflops' formula does not support vectors
     return table | {
         aten.convolution: _convolution,
         aten._convolution: _convolution,
@@ -86,19 +86,19 @@ def formulas() -> dict[Any, Formula]:
 
 
 class OperationCounter(FlopCounterMode):  # type: ignore[misc]
-    """Counts what runs inside the `with`, under the name that `owner` holds at that moment.
+    """Counts the operations inside a `with` block, under the current value of `owner`.
 
-    madds, executed: owner -> multiply-adds by the convention, and as the code path that ran does them.
-    fixed: owner -> those of `madds` that do not depend on the inputs (see `follow`): of weights and constants alone.
+    madds, executed: owner -> multiply-adds by the convention, and those of the code path that ran.
+    fixed: owner -> the part of `madds` that depends on weights and constants only, not on the inputs (see `follow`).
     elements: owner -> elements written by counted operations.
     unknown: (owner, operation) in order of appearance, of operations without a formula that may multiply.
-    by_hand: owners of products, element by element, of what depends on the inputs and a matrix that does not.
+    by_hand: owners of element-wise products of a tensor that depends on the inputs and a matrix that does not.
     """
 
     def __init__(self, executed: Mapping[Any, Formula]) -> None:
         super().__init__(custom_hooks=formulas(), output_params=defaultdict(dict))
         self.owner = ""
-        self.parents: list[Any] = []  # ptflops' own split, not used: it sees the root's direct children only
+        self.parents: list[Any] = []  # ptflops' own attribution, unused: it has only direct children of the root
         self.executed_formulas = executed
         self.madds: dict[str, int] = defaultdict(int)
         self.executed: dict[str, int] = defaultdict(int)
@@ -109,7 +109,7 @@ class OperationCounter(FlopCounterMode):  # type: ignore[misc]
         self._dependent: set[StorageWeakRef] = set()
 
     def follow(self, inputs: Iterable[Tensor]) -> None:
-        """Take these as the network's inputs: what is computed from them depends on them."""
+        """Mark these tensors as inputs of the network; all that is computed from them depends on the inputs."""
         self._dependent |= {storage for tensor in inputs if (storage := _storage(tensor)) is not None}
 
     def _depends(self, tensor: Tensor) -> bool:
@@ -151,7 +151,7 @@ def _is_matrix(tensor: Tensor) -> bool:
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef | None:
-    """What views of one tensor share; None where there is no such thing, as in a sparse tensor."""
+    """The storage that all views of a tensor share; None for tensors without one, such as sparse ones."""
     try:
         return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
     except (NotImplementedError, RuntimeError):
@@ -159,7 +159,7 @@ def _storage(tensor: Tensor) -> StorageWeakRef | None:
 
 
 def _decomposes(func: Any) -> bool:
-    """Whether `func` is made of other operations, as torch.matmul and einsum are; seen when tensors are inference's."""
+    """Whether `func` consists of other operations, as torch.matmul and einsum do; occurs with inference tensors."""
     return func.namespace not in WITHOUT_ARITHMETIC and bool(func._can_decompose())
 
 

@@ -1,6 +1,6 @@
-"""The kernels that operators take: built before anything is timed, and named in what is recorded.
+"""The kernels of operators: builds them before any timing, and names them for records.
 
-An operator offers both by methods of its class, see drbench.operators.
+An operator provides both as methods of its class (see drbench.operators).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 
 def build_first(operators: Iterable[object], device: torch.device, say: Callable[[str], object]) -> None:
-    """Have each operator build the kernels that it will use on `device`; `say` gets progress, or one warning."""
+    """Let each operator build the kernels that it will use on `device`. `say` gets progress, or one warning."""
     for operator in operators:
         build = getattr(operator, "build_kernels", None)
         if callable(build):
@@ -22,13 +22,13 @@ def build_first(operators: Iterable[object], device: torch.device, say: Callable
 
 
 def refresh() -> None:
-    """In a worker: load the native kernels that were built since its server was started."""
+    """In a worker: load the native kernels that were built after the start of its server."""
     native.refresh()
 
 
 def of_model(model: nn.Module, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """{"kernels": what computes the network's operators, as "native avx2"}; {} where none of them says so."""
+    """{"kernels": the kernels of the network's operators, such as "native avx2"}; {} if no operator names any."""
     kinds: set[Any] = {type(module) for module in model.modules()}
-    offered = (kind for kind in kinds if callable(getattr(kind, "kernels_used", None)))
-    used = {kind.kernels_used(device, dtype) for kind in offered}
+    naming = (kind for kind in kinds if callable(getattr(kind, "kernels_used", None)))
+    used = {kind.kernels_used(device, dtype) for kind in naming}
     return {"kernels": ", ".join(sorted(used))} if used else {}

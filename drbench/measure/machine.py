@@ -1,6 +1,6 @@
-"""Where something was measured, and with which code. Never fails: what cannot be found out is left empty.
+"""Facts of the machine and of the code. Never fails: unknown facts are empty.
 
-Loads no torch of its own: the version comes from the package's metadata, the GPU from its driver's own tool.
+Loads no torch: its version comes from the package's files, the GPU from the tool of its driver.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AVX2 = {"avx2", "fma"}
 
 
 def machine() -> Machine:
-    """This machine. `cores` are physical ones; `threads` and `memory_bytes` what this process may use of it."""
+    """This machine. `cores` are physical; `threads` and `memory_bytes` are what this process may use."""
     gpu, gpu_memory, driver = _gpu()
     return Machine(
         hostname=socket.gethostname(),
@@ -43,10 +43,10 @@ def machine() -> Machine:
 
 
 def code(directory: Path | None = None) -> Code:
-    """drbench's version; and the repository around `directory` (the current one), its commit and whether it differs.
+    """drbench's version, and the git repository around `directory` (default: the current one) with its commit.
 
-    `dirty` looks at tracked files only: results and weights that lie about do not make code another one, and the
-    sources of a user's own callables are part of their variant's hash.
+    `dirty`: whether tracked files differ from the commit. Untracked files, such as results and weights, do not count;
+    the sources of a user's own callables are part of their variant's hash.
     """
     where = directory or Path.cwd()
     top = _git(where, "rev-parse", "--show-toplevel")
@@ -62,7 +62,7 @@ def code(directory: Path | None = None) -> Code:
 
 
 def without_secrets(url: str) -> str:
-    """A remote's address without user and password: a store is handed around."""
+    """The URL of a remote without user and password, because databases are shared."""
     return re.sub(r"^(\w[\w+.-]*://)[^/@]*@", r"\1", url)
 
 
@@ -86,11 +86,11 @@ def _version(package: str) -> str:
 
 
 def _torch_version() -> str:
-    """With the build (+cpu, +cu130) that the package's metadata leave out."""
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    """torch's version with its build (+cpu, +cu130), which the package's metadata lack."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
         return ""
-    text = _read(str(Path(found.origin).with_name("version.py")))
+    text = _read(str(Path(spec.origin).with_name("version.py")))
     version = re.search(r"^__version__ *= *['\"](.+)['\"]", text, re.MULTILINE)
     return version[1] if version else _version("torch")
 
@@ -113,10 +113,10 @@ def _operating_system() -> str:
 
 
 def _cpu() -> str:
-    """The model's name: Linux on x86 and some others, then macOS, then what the platform says (Windows)."""
-    found = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    if found:
-        return found[1].strip()
+    """The model name: from /proc/cpuinfo (Linux on x86 and others), sysctl (macOS), lscpu or platform (Windows)."""
+    match = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    if match:
+        return match[1].strip()
     if sys.platform == "darwin":
         return _run("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
     name = re.search(r"^Model name:\s*(.+)$", _run("lscpu"), re.MULTILINE) if sys.platform == "linux" else None
@@ -124,7 +124,7 @@ def _cpu() -> str:
 
 
 def _threads() -> int:
-    """Logical CPUs this process may run on, and no more than a container's quota."""
+    """The number of logical CPUs that this process may use, at most a container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdigit() and period.strip().isdigit():
@@ -133,7 +133,7 @@ def _threads() -> int:
 
 
 def _memory() -> int:
-    """Bytes, and no more than a container's limit (cgroup 2, then 1)."""
+    """Memory in bytes, at most a container's limit (cgroup 2, then 1)."""
     total = int(psutil.virtual_memory().total)
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         limit = _read(path).strip()
@@ -143,7 +143,7 @@ def _memory() -> int:
 
 
 def _gpu() -> tuple[str, int, str]:
-    """Model, bytes and driver of the first visible GPU: of NVIDIA's from its own tool, others if torch is loaded."""
+    """Model, bytes and driver of the first visible GPU: from nvidia-smi, or from torch if it is loaded."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     if visible in ("", "-1"):
         return "", 0, ""
@@ -154,17 +154,17 @@ def _gpu() -> tuple[str, int, str]:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return "", 0, ""
-    about = torch.cuda.get_device_properties(0)
-    return about.name, about.total_memory, torch.version.hip or torch.version.cuda or ""
+    properties = torch.cuda.get_device_properties(0)
+    return properties.name, properties.total_memory, torch.version.hip or torch.version.cuda or ""
 
 
 def _capability() -> str:
-    """The vector instructions that torch's CPU kernels are chosen by, in its own words; x86 only until it is loaded."""
+    """The CPU capability by which torch chooses its kernels, under torch's name; x86 only while torch is not loaded."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return str(torch.backends.cpu.get_cpu_capability())
     flags = re.search(r"^flags\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
     if flags is None:
         return ""
-    have = set(flags[1].split())
-    return "AVX512" if have >= AVX512 | AVX2 else "AVX2" if have >= AVX2 else "DEFAULT"
+    names = set(flags[1].split())
+    return "AVX512" if names >= AVX512 | AVX2 else "AVX2" if names >= AVX2 else "DEFAULT"

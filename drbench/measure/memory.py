@@ -1,9 +1,9 @@
-"""The most memory that something held above what its process held before: of the host, and of a device.
+"""Peak memory in addition to what the process used before: of the host, and of a device.
 
-Host memory is what was resident, at its highest by the system's own account (Linux: VmHWM, which is reset first;
-elsewhere a thread looks every 2 ms and may miss a short peak). It counts what allocators set aside and whatever pages
-of libraries were touched for the first time; `inference` sees to it that neither is much.
-Device memory is what torch's allocator had given out, not what it or the driver set aside.
+Host memory is peak resident memory as the system reports it (Linux: VmHWM, which is reset first; elsewhere a thread
+samples every 2 ms and may miss a short peak). It includes memory that allocators reserve, and pages of libraries on
+their first use; `inference` keeps both small. Device memory is what torch's allocator had allocated, without the memory
+that the allocator and the driver reserve.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 
 @dataclass
 class PeakMemory:
-    """Bytes; `device` None where there is no account of it."""
+    """Peak memory in bytes. `device`: None if it is not measured."""
 
     host: int = 0
     device: int | None = None
@@ -34,46 +34,46 @@ class PeakMemory:
 
 @contextmanager
 def peak(device: torch.device) -> Iterator[PeakMemory]:
-    """What the body holds at its highest, above what is held now; known when the body is done."""
-    found = PeakMemory()
+    """Measure the peak memory of the `with` block, above what is used now. The result is valid after the block."""
+    result = PeakMemory()
     _tidy()
     counted = device.type == "cuda"
     if counted:
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        held = torch.cuda.memory_allocated(device)
+        before = torch.cuda.memory_allocated(device)
     with _host() as highest:
-        yield found
-        found.host = highest()
+        yield result
+        result.host = highest()
     if counted:
-        found.device = torch.cuda.max_memory_allocated(device) - held
+        result.device = torch.cuda.max_memory_allocated(device) - before
 
 
 def inference(build: Callable[[int], Callable[[], object]], size: int, device: torch.device) -> PeakMemory:
-    """Of building a network and calling it with `size` images: weights, images, what is computed.
+    """Peak memory of building a network and calling it with `size` images: weights, images, intermediate results.
 
-    `build(size)` builds it and gives the call. Both are done once before and thrown away. For a process of its own: it
-    changes how memory is allocated.
+    `build(size)` builds the network and returns the call. Both are done once before, without measuring. Only for a
+    process of its own: it changes how the process allocates memory.
     """
-    _give_back_at_once()
+    _release_at_once()
     build(size)()
-    with peak(device) as found:
+    with peak(device) as result:
         build(size)()
-    return found
+    return result
 
 
 def _tidy() -> None:
-    """Give back what is free, so that it is not what the next allocation is served from."""
+    """Return free memory to the system, so that later allocations are visible as resident memory."""
     gc.collect()
     if (system := _glibc()) is not None:
         system.malloc_trim(0)
 
 
-def _give_back_at_once() -> None:
-    """Have every tensor in pages of its own, gone when it is freed: what is resident is then what is in use.
+def _release_at_once() -> None:
+    """Allocate every tensor in pages of its own, released when it is freed: resident memory is then memory in use.
 
-    What allocators keep instead differs from run to run by a third, with the moments at which threads ask.
+    Otherwise the memory that allocators keep differs by a third from run to run, with the timing of the threads.
     """
     if (system := _glibc()) is not None:
         system.mallopt(M_MMAP_THRESHOLD, 1 << 16)
@@ -87,7 +87,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 @contextmanager
 def _host() -> Iterator[Callable[[], int]]:
-    """A function that gives the most bytes that were resident since, above what is now."""
+    """Yield a function that returns the peak resident memory since now, in bytes above the present value."""
     before = psutil.Process().memory_info().rss
     try:
         Path("/proc/self/clear_refs").write_text("5")

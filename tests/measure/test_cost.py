@@ -199,7 +199,7 @@ def test_declared_cost_replaces_what_runs_and_scales_with_the_samples():
 
 @pytest.mark.parametrize("answer", [[3], {"mine": -1}, {"mine": 1.5}, {"mine": "x"}])
 def test_nonsense_declared_is_refused(answer):
-    with pytest.raises(InputError, match=r"Declared\.cost\(\(4, 8, 8\)\) gave .* whole numbers"):
+    with pytest.raises(InputError, match=r"Declared\.cost\(\(4, 8, 8\)\): got .*; expected .* whole numbers"):
         count(Declared(answer), SHAPE4)
 
 
@@ -319,7 +319,7 @@ def test_what_is_no_network_is_refused():
 
 
 def test_a_size_is_given_or_the_networks_own():
-    with pytest.raises(InputError, match=r"^input_shape: Conv2d names no size of its own; give .* or inputs="):
+    with pytest.raises(InputError, match=r"^input_shape: got none, and Conv2d has no default; expected .* or inputs="):
         count(nn.Conv2d(3, 3, 1))
     with pytest.raises(InputError, match=r"^inputs: got both"):
         count(nn.Conv2d(3, 3, 1), SHAPE, inputs=torch.zeros(1, *SHAPE))
