@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from drbench.against import LEVEL, LOOKS, Compared, said
+from drbench.against import LEVEL, LOOKS, Compared, block_log_ratios
 from drbench.latency.turns import Samples
 from drbench.statistics.ratios import LIMIT, shared
 
@@ -104,7 +104,7 @@ def table(folder: Path) -> list[str]:
     ]
     lines_below = []
     for seat, name in CONDITIONS.items():
-        ratios, floors = zip(*(_said(block.turns, seat) for block in found), strict=True)
+        ratios, floors = zip(*(_log_ratios(block.turns, seat) for block in found), strict=True)
         made = list(checks(ratios, floors))
         counts, used = Counter(one.decision for one in made), [len(one.floor) for one in made]
         shares = [
@@ -139,8 +139,8 @@ def table(folder: Path) -> list[str]:
     ]
 
 
-def _said(turns: dict[str, Samples], seat: str) -> tuple[float, float]:
-    return said(turns[seat], turns["then"], turns["copy"])
+def _log_ratios(turns: dict[str, Samples], seat: str) -> tuple[float, float]:
+    return block_log_ratios(turns[seat], turns["then"], turns["copy"])
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
-"""Is it slower than at that commit? Two commits in alternation on one machine, each with its own code and caches.
+"""Compares the working tree with a commit: both alternate on one machine, each with its own code and caches.
 
     measured = measure("mobilenet", "main", max_time=120)
-    for one in measured.compared:
-        one.variant, one.decision, one.interval
+    for compared in measured.compared:
+        compared.variant, compared.decision, compared.interval
 
-For every variant there are blocks: two residents of the commit and one of the working tree, fresh processes all three,
-take turns every few calls. The second one of the commit is the floor. Blocks go on until all is decided: there is a
-look after 8, 16 and 32 of them, and what several looks and several variants cost in certainty is paid for.
+Each variant is measured in blocks: two residents of the commit and one of the working tree, three fresh processes, take
+turns every few calls. The ratio of the two residents of the commit is the floor. Blocks are run until all variants are
+decided; decisions are made after 8, 16 and 32 blocks. The confidence level is corrected for the number of decisions and
+variants.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from drbench.records import Event
 from drbench.statistics.ratios import LIMIT, Decision, Interval, Resolution, decide, ratio_interval, resolves, shared
 
 LOOKS = (8, 16, 32)
-"""After so many blocks of a variant it is judged; the first is the least there may be."""
+"""Numbers of blocks after which a variant is judged; fewer than the first give no decision."""
 ROUNDS = 12
-"""Turns of each resident in a block, and batch size."""
+"""Turns of each resident per block and batch size."""
 LEVEL = 0.95
-"""Of all that one check says together."""
+"""Confidence level of all decisions of one check together."""
 BUILDING = 600.0
-"""Seconds in which a side has to know its variants, and to compile its kernels where it never did."""
+"""Time limit in seconds for a side to plan its variants and, if necessary, compile its kernels."""
 THEN, COPY, NOW = "then", "then's copy", "now"
 
 OnEvent = Callable[[Event], None]
@@ -45,10 +46,13 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Compared:
-    """One variant at one batch size, now over then. `log_ratios` and `floor` have a value for each block (see `said`).
+    """One variant at one batch size: the working tree (`now`) compared with the commit (`then`).
 
-    `now`, `then`: seconds per call, the median of all kept calls. `seconds`: of all its blocks. `level`: of its
-    interval, with looks and comparisons paid for. `limit`: the share by which it may be slower.
+    log_ratios, floor: one value per block (see `block_log_ratios`).
+    now, then: seconds per call, the median of all kept calls.
+    seconds: duration of all its blocks.
+    level: confidence level of its interval, corrected for the number of looks and comparisons.
+    limit: the relative slowdown that is allowed.
     """
 
     variant: str
@@ -64,29 +68,29 @@ class Compared:
 
     @property
     def interval(self) -> Interval:
-        """Of now over then."""
+        """The interval of the ratio of now to then."""
         return ratio_interval(self.log_ratios, self.level)
 
     @property
     def floor_interval(self) -> Interval:
-        """Of then's copy over then."""
+        """The interval of the ratio of then's copy to then."""
         return ratio_interval(self.floor, self.level)
 
     @property
     def decision(self) -> Decision:
-        """As `intervals.decide`; of fewer blocks than the first look has, nothing."""
+        """The decision (see `statistics.ratios.decide`); "unresolved" with fewer blocks than the first look has."""
         enough = len(self.log_ratios) >= LOOKS[0]
         return decide(self.interval, self.floor_interval, self.limit) if enough else "unresolved"
 
     @property
     def resolution(self) -> Resolution:
-        """What this comparison could have told."""
+        """The difference that this comparison could detect."""
         return resolves(self.log_ratios, self.floor, self.seconds, limit=self.limit, level=self.level)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What became of every variant of the suite. `new` and `failed` map a variant to the reason why it is there."""
+    """The result for every variant of the suite. `new` and `failed` map a variant to the reason."""
 
     commit: str
     compared: tuple[Compared, ...]
@@ -107,23 +111,23 @@ def measure(
     python: str | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Measured:
-    """Time what `suite` (a name, or a path) holds now beside what it held at the git commit `ref`.
+    """Time the variants of `suite` (a name or a path), and compare them with those at the git commit `ref`.
 
     Args:
-        overrides: the command line's, as `suite.read_suite` takes them; for both sides.
-        limit_of: architecture/label -> the share by which that variant may be slower.
-        max_time: seconds in which all has to be done, from the start; blocks end before.
-        python: the interpreter of the commit's side, where it needs another environment than this one.
-        on_event: gets a step for every block.
+        overrides: options of the command line, as in `suite.read.read_suite`; for both sides.
+        limit_of: architecture/label -> the relative slowdown that is allowed for that variant.
+        max_time: time limit in seconds from the start; no block begins that would exceed it.
+        python: the interpreter for the commit, if it needs another environment than this one.
+        on_event: gets an Event "step" for every block.
 
     Raises:
-        InputError: no repository, no such commit, no such suite at one of the two, drbench too old at the commit.
+        InputError: no repository, no such commit, no such suite on one of the sides, drbench too old at the commit.
         FailedError: a side does not start.
     """
     if not hasattr(os, "fork"):
-        raise InputError("--against needs an operating system with fork: Linux or macOS")
+        raise InputError(f"--against: got {sys.platform}; expected an operating system with fork, Linux or macOS")
     if python is not None and not shutil.which(python):
-        raise InputError(f"--against-python {python!r} is nothing that can be run")
+        raise InputError(f"--against-python: got {python!r}; expected an executable")
     start = time.perf_counter()
     with ExitStack() as stack:
         tree = stack.enter_context(worktree(ref))
@@ -139,8 +143,8 @@ def measure(
                     raise InputError(f"{side.place.name}: {error}") from error
         notes = [note for plan in plans for note in plan["notes"]]
         if python is None and (changed := tree.requirements_changed()):
-            notes.append(f"{', '.join(changed)} differ from {ref}, and both sides run in this environment: "
-                         "--against-python names a Python with the commit's")  # fmt: skip
+            notes.append(f"{', '.join(changed)} differ from {ref}, but both sides run in this environment. "
+                         "Use --against-python for a Python with the commit's requirements")  # fmt: skip
         old, new = (plan["variants"] for plan in plans)
         work = _Work(then, now, plans[1]["latency"], start + max_time, on_event)
         watch = busy.LoadWatch(own=lambda: time.process_time() + then.spent() + now.spent())
@@ -170,10 +174,10 @@ def _places(tree: Worktree, ref: str, python: str | None) -> tuple[Place, Place]
     return then, Place("in the working tree", Path.cwd())
 
 
-def said(now: Samples, then: Samples, copy: Samples) -> tuple[float, float]:
-    """What one block says: the log-ratio of now over the mean of then and its copy, and that of the copy over then.
+def block_log_ratios(now: Samples, then: Samples, copy: Samples) -> tuple[float, float]:
+    """The log ratio of now to the mean of then and its copy, and that of the copy to then, from one block.
 
-    The mean of both, since how a process happens to lie in memory is most of what blocks differ by.
+    The mean of both is used because blocks differ mostly by the memory layout of their processes.
     """
     floor = log_ratio(copy, then)
     return (log_ratio(now, then) + log_ratio(now, copy)) / 2, floor
@@ -181,7 +185,7 @@ def said(now: Samples, then: Samples, copy: Samples) -> tuple[float, float]:
 
 @dataclass
 class _Case:
-    """A variant at one batch size while it is measured."""
+    """A variant at one batch size during the measurement."""
 
     log_ratios: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
@@ -190,17 +194,17 @@ class _Case:
     seconds: float = 0.0
     decided: bool = False
 
-    def add(self, found: Mapping[str, Samples], seconds: float) -> None:
-        ratio, floor = said(found[NOW], found[THEN], found[COPY])
+    def add(self, samples: Mapping[str, Samples], seconds: float) -> None:
+        ratio, floor = block_log_ratios(samples[NOW], samples[THEN], samples[COPY])
         self.log_ratios.append(ratio)
         self.floor.append(floor)
-        self.now += together(found[NOW])
-        self.then += together(found[THEN])
+        self.now += together(samples[NOW])
+        self.then += together(samples[THEN])
         self.seconds += seconds
 
 
 class _Work:
-    """The blocks of all variants in turn, so that whatever changes on the machine in these minutes meets them all."""
+    """Runs the blocks of all variants in turn, so that slow changes of the machine affect all variants alike."""
 
     def __init__(self, then: Side, now: Side, latency: Mapping[str, Any], end: float, on_event: OnEvent) -> None:
         self.then, self.now, self.latency, self.end, self.on_event = then, now, latency, end, on_event
@@ -215,22 +219,22 @@ class _Work:
     def run(
         self, variants: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], limit_of: Callable[[str], float]
     ) -> None:
-        """Blocks until all is decided, the last look is done or the time is up."""
+        """Run blocks until all variants are decided, the last look is done or the time is over."""
         self.cases = {name: {size: _Case() for size in self.latency["batch_sizes"]} for name in variants}
         self.limits = {name: limit_of(name) for name in variants}
         for number in range(LOOKS[-1]):
             pending = [name for name in self.cases if self._undecided(name)]
-            for place, name in enumerate(pending):
+            for index, name in enumerate(pending):
                 if time.perf_counter() + self.slowest > self.end:
                     return
-                self.on_event(Event("step", name, number * len(pending) + place, LOOKS[-1] * len(pending)))
+                self.on_event(Event("step", name, number * len(pending) + index, LOOKS[-1] * len(pending)))
                 self._block(name, *variants[name], number)
             if number + 1 in LOOKS:
-                for one in self.results():
-                    self.cases[one.variant][one.batch_size].decided = one.decision != "unresolved"
+                for result in self.results():
+                    self.cases[result.variant][result.batch_size].decided = result.decision != "unresolved"
 
     def results(self) -> list[Compared]:
-        """What is known so far of those that were timed at least once."""
+        """The comparisons so far, of all variants with at least one block."""
         level = shared(LEVEL, len(LOOKS) * sum(map(len, self.cases.values())))
         return [
             Compared(
@@ -251,23 +255,25 @@ class _Work:
         ]
 
     def _undecided(self, name: str) -> list[int]:
-        gone = name in self.new or name in self.failed
-        return [] if gone else [size for size, case in self.cases[name].items() if not case.decided]
+        excluded = name in self.new or name in self.failed
+        return [] if excluded else [size for size, case in self.cases[name].items() if not case.decided]
 
     def _block(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], number: int) -> None:
         seats = {THEN: (self.then, old), COPY: (self.then, old), NOW: (self.now, new)}
         sizes = self._undecided(name)
         start = time.perf_counter()
         try:
-            found, about = block(seats, {**self.latency, "batch_sizes": tuple(sizes)}, rounds=ROUNDS, number=number)
+            samples, contexts = block(
+                seats, {**self.latency, "batch_sizes": tuple(sizes)}, rounds=ROUNDS, number=number
+            )
         except SeatError as error:
             (self.failed if error.seat == NOW else self.new)[name] = str(error)
             return
         seconds = time.perf_counter() - start
         self.slowest = max(self.slowest, seconds)
-        self.contexts[name] = about[NOW]
-        was, is_now = (about[seat].get("kernels") for seat in (THEN, NOW))
-        if was != is_now:
-            self.notes[f"{name}: region convolutions are computed by {is_now} now, by {was} then"] = None
+        self.contexts[name] = contexts[NOW]
+        before, current = (contexts[seat].get("kernels") for seat in (THEN, NOW))
+        if before != current:
+            self.notes[f"{name}: region convolutions use kernels {current} now; {before} at the commit"] = None
         for size in sizes:
-            self.cases[name][size].add(found[size], seconds / len(sizes))
+            self.cases[name][size].add(samples[size], seconds / len(sizes))

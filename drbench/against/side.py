@@ -1,8 +1,7 @@
-"""What runs on one side of a comparison: a server that has torch loaded, and residents forked from it.
+"""The processes of one side of a comparison: a server with torch loaded, and residents forked from it.
 
-A resident builds one network and waits in a read until it is told to take a turn. All that passes is plain (dicts,
-lists, numbers, text), because the two ends may be two versions of drbench; PROTOCOL says whether they understand each
-other.
+A resident builds one network and waits in a read for requests to take a turn. All messages are plain values (dicts,
+lists, numbers, text), because the two ends may be two versions of drbench; they are compatible if PROTOCOL is equal.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from typing import Any
 PROTOCOL = 1
 NUMBER = struct.Struct("q")
 REST = 0.01
-"""Seconds after a turn with several threads: OpenMP's go on spinning for some milliseconds, on others' processors."""
+"""Pause in seconds after a turn with several threads: OpenMP threads keep spinning for some milliseconds."""
 
 
 def serve(handle: int) -> None:
-    """Fork a resident for each socket that arrives; say how one ended when asked. Ends when the other end closes."""
-    import torch  # noqa: F401  # so that no resident has to
+    """Fork a resident for each received socket, and report how a resident ended. Return when the other end closes."""
+    import torch  # noqa: F401  # so that residents need not load it
 
     import drbench.latency.block
     import drbench.suite.plan  # noqa: F401
@@ -53,14 +52,14 @@ def serve(handle: int) -> None:
 
 
 def _resident(connection: Connection) -> None:
-    """Do what is asked until the other end closes; never returns."""
+    """Answer requests until the other end closes; never returns."""
     try:
         with ExitStack() as stack:
             resident = Resident(stack)
             while True:
-                asked = connection.recv()
+                request = connection.recv()
                 try:
-                    connection.send({"value": getattr(resident, asked.pop("do"))(**asked)})
+                    connection.send({"value": getattr(resident, request.pop("do"))(**request)})
                 except Exception as error:
                     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                     connection.send({"error": reason[:500], "traceback": traceback.format_exc()})
@@ -72,14 +71,14 @@ def _resident(connection: Connection) -> None:
 
 
 class Resident:
-    """The requests that a resident understands, by name."""
+    """The requests of the protocol, one method each."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
         self.calls: dict[int, Callable[[], object]] = {}
 
     def plan(self, suite: str, overrides: dict[str, Any]) -> dict[str, Any]:
-        """architecture/label -> the variant, as a dict, of all that the suite would time; its kernels are built."""
+        """Build the kernels; return the variants that the suite times, as dicts, its latency settings and notes."""
         from drbench import experiment
         from drbench.identity import canonical, table, variant_hash
         from drbench.suite.plan import plan, variants
@@ -89,21 +88,21 @@ class Resident:
         targets = {variant_hash(variant): variant for rows in variants(read).values() for variant, _ in rows}
         work = plan(read)
         experiment.check(work)
-        said: list[str] = []
-        experiment.build_kernels(work, say=lambda event: said.append(event.text))
-        found: dict[str, Any] = {}
-        for one in work:
-            for variant, label in zip(one.variants, one.labels, strict=True):
+        notes: list[str] = []
+        experiment.build_kernels(work, say=lambda event: notes.append(event.text))
+        planned: dict[str, Any] = {}  # architecture/label -> variant
+        for unit in work:
+            for variant, label in zip(unit.variants, unit.labels, strict=True):
                 if variant.match is not None and variant.matched_to is not None:
                     variant = experiment.resolve(variant, targets[variant.matched_to])
                 name = f"{variant.architecture}/{label}"
-                if name in found:  # an architecture at several widths or arguments
+                if name in planned:  # an architecture at several widths or arguments
                     name += f" {canonical([variant.width, variant.architecture_args])}"
-                found[name] = table(variant)
-        return {"variants": found, "latency": table(work[0].latency) if work[0].latency else {}, "notes": said}
+                planned[name] = table(variant)
+        return {"variants": planned, "latency": table(work[0].latency) if work[0].latency else {}, "notes": notes}
 
     def build(self, variant: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
-        """Build the network and set this process up for timing it; what a time depends on comes back."""
+        """Build the network, prepare this process for timing, and return what a latency depends on."""
         import torch
 
         from drbench.devices import device_of
@@ -122,13 +121,13 @@ class Resident:
         return {**context, **network.about(), "torch": torch.__version__}
 
     def turn(self, size: int, count: int) -> list[int]:
-        """Nanoseconds of each of `count` calls, one right after the other, at a batch size."""
-        call, wait, found = self.calls[size], self.wait, []
+        """The nanoseconds of each of `count` consecutive calls at batch size `size`."""
+        call, wait, times = self.calls[size], self.wait, []
         wait()
         for _ in range(count):
             start = time.perf_counter_ns()
             call()
             wait()
-            found.append(time.perf_counter_ns() - start)
+            times.append(time.perf_counter_ns() - start)
         time.sleep(self.rest)
-        return found
+        return times

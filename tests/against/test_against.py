@@ -212,14 +212,14 @@ def test_a_python_that_does_not_start(tmp_path: Path, monkeypatch: pytest.Monkey
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "nothing yet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match="--against-python '/nowhere/python'"):
+    with pytest.raises(InputError, match="--against-python: got '/nowhere/python'"):
         measure("smoke", "HEAD", python="/nowhere/python")
 
 
 def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(InputError, match="is in no git repository"):
+    with pytest.raises(InputError, match="is not in a git repository"):
         measure("smoke", "main")
 
 

@@ -78,7 +78,7 @@ def test_changed_requirements_are_named(repository: Path) -> None:
 
 @pytest.mark.parametrize("ref", ["nowhere", "--output=x", "HEAD:inner"])
 def test_no_such_commit(repository: Path, ref: str) -> None:
-    with pytest.raises(InputError, match=r"no such commit, branch or tag in .*repo"), worktree(ref):
+    with pytest.raises(InputError, match=r"expected a commit, branch or tag in .*repo"), worktree(ref):
         pass
 
 
@@ -93,13 +93,13 @@ def test_what_no_commit_can_be_called(repository: Path, ref: str) -> None:
 def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(InputError, match="is in no git repository"), worktree("HEAD"):
+    with pytest.raises(InputError, match="is not in a git repository"), worktree("HEAD"):
         pass
 
 
 def test_no_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
-    with pytest.raises(InputError, match="needs git"), worktree("HEAD"):
+    with pytest.raises(InputError, match="git is not on the PATH"), worktree("HEAD"):
         pass
 
 
