@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from drbench import protocols
 from drbench.records import Machine, Record
 
 Conditions = dict[str, Any]
@@ -21,23 +22,42 @@ PLACE = ("device", "threads", "loader_workers")
 _TIMED = ("threads", "dtype", "channels_last", "kernels", "precision", "batch_size")
 
 
+def of_resuming(machine: Machine, versions: Mapping[str, int]) -> Conditions:
+    """What must be the same to go on with a run: what is recorded then goes under its name.
+
+    `versions`: of the protocols that the run has used, by name.
+    """
+    place = {name: getattr(machine, name) for name in ("cpu", "cores", "gpu", "torch")}
+    return {**place, **{f"{name} protocol": version for name, version in versions.items()}}
+
+
+def of_recipe(train: Mapping[str, Any]) -> Conditions:
+    """Of the settings of a training, those that say what it computes: not where, nor on how many threads."""
+    return {name: value for name, value in train.items() if name not in PLACE}
+
+
 def of_costs(record: Record) -> Conditions:
-    """The counting's version and the input."""
+    """The version of the counting, and the input."""
     variant = record.variant
     return {
-        "counting": record.settings.get("counting"),
+        **protocols.recorded("cost", record.settings),
         "input": list(variant.input_shape),
         "classes": variant.num_classes,
     }
 
 
-def of_machine(machine: Machine, context: Mapping[str, Any]) -> Conditions:
-    """Of times and of memory: the device's model, and what a measurement's context says about how it was used."""
+def of_machine(record: Record, machine: Machine, context: Mapping[str, Any]) -> Conditions:
+    """Of times and of memory: the device's model, and what a measurement's context says about how it was used.
+
+    `machine` is that of the run; a record that was made elsewhere names its own.
+    """
+    machine = record.machine or machine
     on_gpu = context.get("device", "cpu") != "cpu"
     found: Conditions = {
         "device": " ".join((machine.gpu if on_gpu else machine.cpu).split()),
         "cores": machine.cores,
         "torch": machine.torch,
+        **_later(protocols.recorded("latency", record.settings)),
     }
     return found | {key: context[key] for key in _TIMED if key in context}
 
@@ -58,15 +78,27 @@ def of_answers(record: Record) -> Conditions:
 def of_training(record: Record) -> Conditions:
     """Of top-1 as a claim about an operator, beside `of_answers`: the training images and every setting that counts."""
     settings = record.settings
-    found = {f"train.{key}": value for key, value in settings.get("train", {}).items() if key not in PLACE}
+    found = {f"train.{name}": value for name, value in of_recipe(settings.get("train", {})).items()}
     found["train.data"] = settings.get("data_digest")
+    found |= _later(protocols.recorded("train", settings))
     return found
+
+
+def _later(versions: Mapping[str, int]) -> Conditions:
+    """Without version 1: baseline files that were written before there were versions say nothing of it."""
+    return {name: version for name, version in versions.items() if version != 1}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Field -> (before, now), of those that differ; None where one of the two does not say."""
-    fields = sorted(before.keys() | now.keys())
-    return {key: (before.get(key), now.get(key)) for key in fields if before.get(key) != now.get(key)}
+    pairs = {key: (_of(before, key), _of(now, key)) for key in sorted(before.keys() | now.keys())}
+    return {key: (then, now) for key, (then, now) in pairs.items() if then != now}
+
+
+def _of(conditions: Mapping[str, Any], key: str) -> Any:
+    """A protocol of which nothing is said is that of version 1."""
+    value = conditions.get(key)
+    return 1 if value is None and key in protocols.CURRENT else value
 
 
 def in_words(found: Mapping[str, tuple[Any, Any]]) -> str:

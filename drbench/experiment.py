@@ -222,8 +222,7 @@ def count_cost(experiment: Experiment, workdir: Path, *, say: OnEvent = ignore) 
         measurements.insert(0, Measurement("madds", costs.madds, "multiply-adds", "lower"))
         measurements += [Measurement("madds", n, "multiply-adds", "lower", part) for part, n in costs.parts.items()]
     measurements += _reference(variant)
-    settings = {"counting": identity.COUNTING}
-    return Result(settings=settings, measurements=tuple(measurements), layers=costs.layers, notes=tuple(notes))
+    return Result(measurements=tuple(measurements), layers=costs.layers, notes=tuple(notes))
 
 
 def _other_output(variant: Variant) -> list[str]:

@@ -17,11 +17,6 @@ from drbench.figures import DEFAULT, TASK
 from drbench.records import PLAIN, Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 
 HASH_DIGITS = 16
-COUNTING = 2
-"""The version of the convention by which multiply-adds are counted: costs of different versions are not compared.
-
-2: without what runs once per call, on weights alone.
-"""
 
 
 def _names(*lines: str) -> frozenset[str]:

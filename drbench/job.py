@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from drbench import identity
+from drbench import identity, protocols
 from drbench.figures import FIGURES
 from drbench.records import Epoch, Experiment, LayerCost, Machine, Measurement, Outcomes, Record, Variant
 from drbench.text import printable
@@ -93,19 +93,20 @@ class Job:
         notes: tuple[str, ...],
         error: str = "",
     ) -> Record:
+        stage = self.experiment.stage
         task_figures = {} if done_as.figures is None else {FIGURES: done_as.figures}
         return Record(
             key=self.key,
             variant=self.variant,
             variant_hash=identity.variant_hash(self.variant),
             label=self.label,
-            stage=self.experiment.stage,
+            stage=stage,
             status=status,
             started=self.started,
             finished=now(),
             seed=self.experiment.seed,
             error=error,
-            settings={**identity.settings(done_as), **task_figures, **result.settings},
+            settings={**identity.settings(done_as), **task_figures, **protocols.of_stage(stage), **result.settings},
             measurements=result.measurements,
             layers=result.layers,
             epochs=result.epochs,

@@ -270,12 +270,13 @@ def _costs(run: Run, done: Sequence[Record]) -> Costs:
 
 def _latency(run: Run, done: Sequence[Record]) -> Latency | None:
     """Nothing of the plain network itself: it is what the others are held against."""
-    found = done[-1].measurements
+    record = done[-1]
+    found = record.measurements
     floors = {m.context.get("batch_size"): _workers(m) for m in found if m.name == "latency_floor"}
     ratios = tuple(
         Ratio(
             batch=m.context["batch_size"],
-            conditions=conditions.of_machine(run.machine, {k: v for k, v in m.context.items() if k != "batch_size"}),
+            conditions=conditions.of_machine(record, run.machine, _without_batch(m.context)),
             workers=_workers(m),
             floor=floors.get(m.context["batch_size"], ()),
         )
@@ -283,6 +284,10 @@ def _latency(run: Run, done: Sequence[Record]) -> Latency | None:
         if m.name == "latency_ratio"
     )
     return Latency(run=run.id, ratios=ratios) if ratios else None
+
+
+def _without_batch(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in context.items() if key != "batch_size"}
 
 
 def _workers(measurement: Measurement) -> tuple[float, ...]:
@@ -299,7 +304,7 @@ def _memory(run: Run, done: Sequence[Record]) -> Memory | None:
 def _peaks(run: Run, record: Record) -> Iterator[Peak]:
     for m in record.measurements:
         if m.name == "peak_memory" and m.value > 0:
-            about = conditions.of_machine(run.machine, m.context)
+            about = conditions.of_machine(record, run.machine, m.context)
             yield Peak(part=m.part or "host", conditions=about, bytes=m.value, samples=m.samples)
 
 

@@ -36,7 +36,17 @@ def build(frame: pd.DataFrame, ops: tuple[OpsTable, ...] = ()) -> Report:
 
 def _order_of_tables(item: tuple[Conditions, Any]) -> tuple[Any, ...]:
     c = item[0]
-    return (c.suite, c.task.task, c.data, natural(c.input_shape), c.num_classes, c.machine, c.drbench, c.training)
+    return (
+        c.suite,
+        c.task.task,
+        c.data,
+        natural(c.input_shape),
+        c.num_classes,
+        c.machine,
+        c.drbench,
+        c.older_protocol,
+        c.training,
+    )
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:

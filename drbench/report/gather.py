@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from drbench import figures
+from drbench import figures, protocols
+from drbench.conditions import of_recipe
 from drbench.figures import TaskFigures
 from drbench.report.model import Conditions
 
@@ -46,10 +47,6 @@ FIGURE_COLUMNS = (
         "part",
     ),
 )
-_IRRELEVANT = ("loader_workers",)
-"""Settings that change how long a result takes, not what it is."""
-
-
 Way = tuple[int, int, str, str, bool]
 """Of a latency: batch size, threads, dtype, device, whether channels come last (records that do not say: they do)."""
 
@@ -129,19 +126,21 @@ def _age(record: Any) -> tuple[bool, str, int]:
 
 def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
     """Each record with every set of conditions that it counts for."""
+    places = _places(records)
     by_run: dict[Any, dict[Conditions, None]] = {}
     by_place: dict[Any, dict[Conditions, None]] = {}
     own: dict[int, Conditions] = {}
     opened: dict[tuple[Any, str], str] = {}
     declared: dict[tuple[Any, str], TaskFigures] = {}
     for record in records:  # what a record that opened data and task knows holds for those that failed before
+        place = places[record.record]
         if record.data is not None and "data_digest" in record.settings:
-            opened[_place(record), _asked(record.settings)] = record.settings
+            opened[place, _asked(record.settings)] = record.settings
         if figures.is_declared(task := _task(record.settings)):
-            declared[_place(record), task.task] = task
+            declared[place, task.task] = task
     for record in records:
         if record.data is not None:
-            place = _place(record)
+            place = places[record.record]
             settings = record.settings
             if "data_digest" not in settings:
                 settings = opened.get((place, _asked(settings)), settings)
@@ -155,17 +154,57 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
         if record.record in own:
             yield record, own[record.record]
             continue
-        place = _place(record)
+        place = places[record.record]
         task = _task(record.settings)
         alike = [conditions for conditions in by_place.get(place, ()) if conditions.task.task == task.task]
         for conditions in by_run.get((record.run, place)) or alike or [_conditions(place, "{}", task)]:
             yield record, conditions
 
 
-def _place(record: Any) -> tuple[Any, ...]:
+class _Place(NamedTuple):
+    """What records must share, whatever their stage, to stand in one table."""
+
+    suite: str
+    input_shape: str
+    num_classes: int
+    computer: str
+    machine: str
+    protocols: tuple[tuple[str, int], ...] = ()
+    drbench: str = ""
+
+
+def _places(records: list[Any]) -> dict[int, _Place]:
+    """Record number -> its place.
+
+    The protocols are those of the record's run. A run that does not use a protocol (one that only trains counts
+    nothing) goes with the latest version of it. `drbench`: all releases that made figures at this place.
+    """
+    bare = {record.record: _Place(*_surroundings(record)) for record in records}
+    used: dict[tuple[_Place, str], dict[str, int]] = {}
+    latest: dict[_Place, dict[str, int]] = {}
+    for record in records:
+        place = bare[record.record]
+        for name, version in _protocol(record.stage, record.settings):
+            for known in (used.setdefault((place, record.run), {}), latest.setdefault(place, {})):
+                known[name] = max(version, known.get(name, 1))
+    found, releases = {}, dict[_Place, dict[str, None]]()
+    for record in records:
+        place = bare[record.record]
+        versions = {**latest.get(place, {}), **used.get((place, record.run), {})}
+        found[record.record] = place = place._replace(protocols=tuple(sorted(versions.items())))
+        releases.setdefault(place, {})[record.drbench] = None
+    return {number: place._replace(drbench=", ".join(sorted(releases[place]))) for number, place in found.items()}
+
+
+def _surroundings(record: Any) -> tuple[Any, ...]:
     torch = record.torch and f"torch {record.torch}"
     computer = ", ".join(part for part in (record.hostname, record.cpu, record.gpu, torch) if part)
-    return (record.suite, record.input_shape, record.num_classes, computer, record.machine, record.drbench)
+    return record.suite, record.input_shape, record.num_classes, computer, record.machine
+
+
+@cache
+def _protocol(stage: str, settings: str) -> tuple[tuple[str, int], ...]:
+    return tuple(protocols.recorded(stage, json.loads(settings)).items())
 
 
 @cache
@@ -182,27 +221,27 @@ def _task(settings: str) -> TaskFigures:
 
 
 @cache
-def _conditions(place: tuple[Any, ...], settings: str, task: TaskFigures) -> Conditions:
-    suite, shape, classes, computer, machine, drbench = place
+def _conditions(place: _Place, settings: str, task: TaskFigures) -> Conditions:
     found = json.loads(settings)
     data = found.get("data") or {}
-    train = {key: value for key, value in (found.get("train") or {}).items() if key not in _IRRELEVANT}
+    train = of_recipe(found.get("train") or {})
     if found.get("eval_weights"):
         trained = found.get("trained") or {}  # weights of unlike trainings are no more comparable than the trainings
-        asked = {f"trained.{key}": value for key, value in trained.items() if key not in _IRRELEVANT}
+        asked = {f"trained.{key}": value for key, value in of_recipe(trained).items()}
         train = {"preset": "evaluated from saved weights", **asked}
     name = str(data.get("name", ""))
     about = {f"data.{key}": value for key, value in data.items() if key not in ("name", "synthetic")}
     about["data.digest"] = found.get("data_digest")
     return Conditions(
-        suite=suite,
+        suite=place.suite,
         data=name,
         synthetic=bool(found.get("synthetic", data.get("synthetic", name == "shapes"))),
         training=json.dumps({**train, **about}, sort_keys=True) if name else "",
-        input_shape=shape,
-        num_classes=classes,
-        machine=f"{computer} [{machine[:8]}]",
-        drbench=drbench,
+        input_shape=place.input_shape,
+        num_classes=place.num_classes,
+        machine=f"{place.computer} [{place.machine[:8]}]",
+        drbench=place.drbench,
+        older_protocol=protocols.older(dict(place.protocols)),
         task=task,
     )
 

@@ -28,7 +28,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all rows of one table have in common; rows that differ in any of it never share a table."""
+    """What all rows of one table have in common; rows that differ in any of it never share a table.
+
+    `older_protocol`: the protocols (drbench.protocols) of the figures, where they are not those of this drbench.
+    """
 
     suite: str
     data: str
@@ -39,6 +42,7 @@ class Conditions:
     machine: str
     drbench: str
     task: TaskFigures = CLASSIFY
+    older_protocol: str = ""
 
 
 @dataclass(frozen=True)

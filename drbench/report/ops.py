@@ -6,12 +6,14 @@ several runs with the same settings on the same machine it shows the newest fini
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
+from drbench import protocols
 from drbench.records import OPS, Measurement, Record, Run
 from drbench.statistics.samples import quantile
 
@@ -95,7 +97,10 @@ def ops_tables(store: Store, *, run: str | None = None, suite: str | None = None
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for one in store.runs(suite):
         if is_ops(one) and run in (None, one.id):
-            groups.setdefault((one.suite_text, one.machine, one.code.drbench), []).append(one)
+            columns, _ = store.rows(run=one.id, names=())
+            settings = (json.loads(text) for text in columns["settings"])
+            used = protocols.of_records(zip(columns["stage"], settings, strict=True))
+            groups.setdefault((one.suite_text, one.machine, *used.items()), []).append(one)
     found = []
     for runs in groups.values():
         runs.sort(key=lambda one: one.status == "done", reverse=True)  # stable: among these the newest stays first

@@ -28,7 +28,8 @@ def title(table: Table, tables: Sequence[Table]) -> list[str]:
     if training:
         epochs = f", {training['epochs']} epochs" if "epochs" in training else ""
         lines.append(f"training: preset {training.get('preset')}{epochs}{_differing(table, tables, training)}")
-    lines.append(f"machine: {c.machine}; drbench {c.drbench}")
+    older = f" (older protocol: {c.older_protocol})" if c.older_protocol else ""
+    lines.append(f"machine: {c.machine}; drbench {c.drbench}{older}")
     return lines
 
 

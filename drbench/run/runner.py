@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from drbench import protocols
+from drbench.conditions import differences, of_resuming
 from drbench.errors import InputError, NothingError
 from drbench.executor import OnEvent, ignore
 from drbench.records import Event, Experiment, Machine, Run
@@ -62,7 +65,7 @@ def run_suite(
     """
     work = prepare(suite, on_event) if work is None else work
     if resume:
-        same_place(resume)
+        check_resumable(store, resume)
     run = resume or new_run(suite.name, suite.name, to_toml(suite), command, here())
     with session(store, run, files, again=resume is not None) as current, Workers() as workers:
         done, failed = _before(store, run)
@@ -74,18 +77,17 @@ def run_suite(
     return current.outcome
 
 
-def same_place(run: Run) -> None:
-    """InputError unless this machine and drbench version are those of the run, which all of its records share."""
-    from drbench import __version__
-
-    machine = here()
-    for name in ("cpu", "cores", "gpu", "torch"):
-        before, now = getattr(run.machine, name), getattr(machine, name)
-        if before != now:
-            raise InputError(f"run {run.id}: got {name} {now!r}; expected {before!r}, as in the run. Start a new run")
-    if run.code.drbench != __version__:
-        before = run.code.drbench
-        raise InputError(f"run {run.id}: got drbench {__version__}; expected {before}, as in the run. Start a new run")
+def check_resumable(store: Store, run: Run) -> None:
+    """InputError unless this machine and this drbench make figures that are comparable with those of the run."""
+    columns, _ = store.rows(run=run.id, names=())
+    settings = (json.loads(text) for text in columns["settings"])
+    used = protocols.of_records(zip(columns["stage"], settings, strict=True))
+    now = {name: protocols.CURRENT[name] for name in used}
+    different = differences(of_resuming(run.machine, used), of_resuming(here(), now))
+    if different:
+        here_are = ", ".join(f"{name} {value!r}" for name, (_, value) in different.items())
+        wanted = ", ".join(f"{name} {value!r}" for name, (value, _) in different.items())
+        raise InputError(f"run {run.id}: got {here_are}; expected {wanted}, as in the run. Start a new run")
 
 
 def here() -> Machine:

@@ -22,7 +22,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from drbench import identity
+from drbench import identity, protocols
+from drbench.conditions import of_recipe
 from drbench.data.batches import Plan, batches, lost_loaders
 from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
@@ -39,9 +40,6 @@ from drbench.training.presets import check_settings
 CHECKPOINT = "checkpoint.safetensors"
 REPORT_SECONDS = 0.2
 """At most five progress events a second; the loss is looked at as often, for on a GPU each look waits for the queue."""
-
-_PLACE = ("device", "threads", "loader_workers")
-"""Settings that say where and how fast a training runs, not what it computes; a checkpoint may move between these."""
 
 
 @dataclass(frozen=True)
@@ -223,11 +221,13 @@ def _of_curve(
 
 def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: int, task: type[Task]) -> dict[str, Any]:
     """What two runs must share to be the same training."""
-    fields = {name: value for name, value in identity.table(settings).items() if name not in _PLACE}
+    fields = of_recipe(identity.table(settings))
     shapes = json.dumps(
         {name: list(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
     )
     held = json.dumps([splits.val_indices, dict(splits.preprocessing)])
+    if protocols.TRAINING != 1:  # checkpoints that were written before there were versions do not say
+        fields["protocol"] = protocols.TRAINING
     of_task = {} if task is Classify else {"task": f"{task.__module__}:{task.__qualname__}"}
     return {
         **fields,

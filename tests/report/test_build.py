@@ -139,16 +139,64 @@ def test_what_is_not_comparable_is_not_in_one_table(store: Store, demo: ModuleTy
     for number, other in enumerate(
         (
             replace(run, machine=replace(demo.MACHINE, memory_bytes=1)),
-            replace(run, code=replace(run.code, drbench="0.2")),
             replace(run, suite="another"),
         )
     ):
         store.begin_run(replace(other, id=f"run{number}"))
         store.add(f"run{number}", demo.training(plain, 0))
+    store.begin_run(replace(run, id="later"))
+    store.add("later", demo.training(plain, 0, settings={**demo.settings(), "training": 2}))
     tables = build(load(store)).tables
     assert len(tables) == 8
     assert all(len(table.rows) == 1 for table in tables)
     assert len({table.conditions for table in tables}) == 8
+
+
+def test_two_releases_with_the_same_protocols_share_a_table(store: Store, demo: ModuleType) -> None:
+    store.add(demo.RUN.id, demo.training(demo.PLAIN, 0))
+    store.begin_run(replace(demo.RUN, id="newer", code=replace(demo.RUN.code, drbench="0.2")))
+    store.add("newer", demo.training(demo.DRCONV, 0))
+    table = only(build(load(store)))
+    assert [row.kind for row in table.rows] == ["plain", "converted"]
+    assert table.conditions.drbench == f"{demo.RUN.code.drbench}, 0.2"
+
+
+def test_trainings_on_other_threads_share_a_table(store: Store, demo: ModuleType) -> None:
+    """As the gate has it: threads say how fast, not what."""
+    for number, place in enumerate(({"threads": 1}, {"threads": 4}, {"device": "cuda"}, {"loader_workers": 2})):
+        settings = demo.settings()
+        store.add(
+            demo.RUN.id,
+            demo.training(demo.PLAIN, number, settings={**settings, "train": {**settings["train"], **place}}),
+        )
+    assert only(build(load(store))).rows[0].values["seeds"] == 4
+
+
+def test_costs_of_two_ways_of_counting_are_in_two_tables(store: Store, demo: ModuleType) -> None:
+    for number, version in enumerate((None, 2)):
+        store.begin_run(replace(demo.RUN, id=f"run{number}"))
+        said = {} if version is None else {"counting": version}
+        for variant in (demo.PLAIN, demo.DRCONV):
+            made = demo.cost(variant)
+            store.add(f"run{number}", replace(made, settings={**made.settings, **said}))
+    tables = build(load(store)).tables
+    assert [(len(table.rows), table.conditions.older_protocol) for table in tables] == [
+        (2, ""),
+        (2, "counting 1, now 2"),
+    ]
+
+
+def test_a_run_that_counts_nothing_goes_with_the_latest_counting(store: Store, demo: ModuleType) -> None:
+    for number, version in enumerate((1, 2)):
+        store.begin_run(replace(demo.RUN, id=f"run{number}"))
+        made = demo.cost(demo.PLAIN)
+        store.add(f"run{number}", replace(made, settings={**made.settings, "counting": version}))
+    store.add(demo.RUN.id, demo.training(demo.PLAIN, 0))
+    known = {t.conditions.older_protocol: t.rows[0].values for t in build(load(store)).tables}
+    assert {older: "top1" in values and values["top1"] is not None for older, values in known.items()} == {
+        "": True,
+        "counting 1, now 2": False,
+    }
 
 
 def test_records_that_failed_before_the_data_was_opened_stay_with_the_others(store: Store, demo: ModuleType) -> None:

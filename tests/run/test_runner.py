@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from drbench_db import Store
 
+from drbench import protocols
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.executor import Ended
 from drbench.identity import experiment_key
@@ -256,9 +257,26 @@ def test_a_run_is_not_resumed_on_another_machine(store: Store, tmp_path: Path) -
     outcome = runner.run_suite(made(), store, files=tmp_path / "files")
     run = store.run(outcome.run_id)
     elsewhere = replace(run, machine=replace(run.machine, torch="2.0.0"))
-    with pytest.raises(InputError, match=r"got torch .*; expected '2.0.0', as in the run. Start a new run"):
+    with pytest.raises(InputError, match=r"got torch .*; expected torch '2\.0\.0', as in the run\. Start a new run"):
         runner.run_suite(made(), store, files=tmp_path / "files", resume=elsewhere)
-    older = replace(run, code=replace(run.code, drbench="0.0.1"))
-    with pytest.raises(InputError, match=r"got drbench .*; expected 0.0.1, as in the run. Start a new run"):
-        runner.run_suite(made(), store, files=tmp_path / "files", resume=older)
     assert store.run(run.id).status == "done"
+
+
+def test_a_run_of_another_release_is_resumed_where_the_protocols_are_the_same(store: Store, tmp_path: Path) -> None:
+    outcome = runner.run_suite(made(), store, files=tmp_path / "files")
+    run = store.run(outcome.run_id)
+    older = replace(run, code=replace(run.code, drbench="0.0.1"))
+    again = runner.run_suite(made(), store, files=tmp_path / "files", resume=older)
+    assert (again.status, again.skipped) == ("done", 2)
+
+
+def test_a_run_of_another_protocol_is_not_resumed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = runner.run_suite(made(), store, files=tmp_path / "files")
+    monkeypatch.setattr(protocols, "CURRENT", {**protocols.CURRENT, "timing": 7})
+    again = runner.run_suite(made(), store, files=tmp_path / "files", resume=store.run(outcome.run_id))
+    assert again.status == "done"  # it has timed nothing
+    monkeypatch.setattr(protocols, "CURRENT", {**protocols.CURRENT, "counting": 7})
+    with pytest.raises(InputError, match=r"got counting protocol 7; expected counting protocol 2, as in the run\."):
+        runner.run_suite(made(), store, files=tmp_path / "files", resume=store.run(outcome.run_id))

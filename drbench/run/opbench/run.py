@@ -19,7 +19,7 @@ from drbench.measure.machine import machine
 from drbench.records import OPS, Event, Run
 from drbench.run.opbench.convert import key, records, variant
 from drbench.run.opbench.files import suite_text
-from drbench.run.runner import same_place
+from drbench.run.runner import check_resumable
 from drbench.run.session import Outcome, new_run, session
 
 __all__ = ["LAYER", "resumed", "run_ops", "settings"]
@@ -70,7 +70,7 @@ def run_ops(
     folder for its lock.
     """
     if resume is not None:
-        same_place(resume)
+        check_resumable(store, resume)
     table = wanted.as_json()
     run = resume or new_run(OPS, OPS, suite_text(table), command, machine())
     with session(store, run, files, again=resume is not None) as current:
