@@ -1,12 +1,12 @@
-"""Whether a figure became worse: of two given sets of weights image by image, of an operator seed by seed.
+"""Tests of whether a figure became worse: of two sets of weights over images, or of an operator over seeds.
 
-By images: McNemar's exact test. Only images on which the two differ say anything; were there no drop, each of those
-would be lost or won with equal chance. The interval is Clopper and Pearson's for the share of losses among them, times
-how many they are, and never narrower than Wald's for the difference of paired shares; it lies below zero where the
-one-sided exact test at (1 - level) / 2 is significant.
+By images: McNemar's exact test. It uses only the images on which the two differ; without a drop, each of these is lost
+or won with equal probability. The interval is Clopper and Pearson's for the share of losses among them, times their
+number, and never narrower than Wald's for the difference of paired shares. It is below zero if the one-sided exact test
+at (1 - level) / 2 is significant.
 
-By seeds: Student's t over the differences of common seeds, which begin from the same weights and see the same images;
-Welch's where the two have no five seeds in common.
+By seeds: Student's t over the differences of common seeds, which have the same initial weights and order of images;
+Welch's if the two have fewer than five seeds in common.
 
 Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
 """
@@ -25,19 +25,21 @@ from drbench.statistics.samples import LEAST_SEEDS, mean_and_deviation
 from drbench.statistics.student import two_sided
 
 POWER = 0.8
-"""How often a drop of the size in `Change.sees` would have been found."""
+"""Probability that a drop of the size `Change.sees` would have been detected."""
 
 TOLERANCE = 0.02
-"""Where no limit is given: a drop of two points must be excluded before nothing is said to have dropped."""
+"""Without a limit: "held" requires that a drop of this size (two points) is excluded."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Of a figure, in its unit: now - before, its interval, and the smallest drop that such data show (POWER).
+    """The change of a figure, in its unit.
 
-    `outcome`: regression (certainly a drop, beyond the limit), improvement (certainly a gain, beyond the limit), held
-    (no drop beyond limit or tolerance), unresolved. `count`: images that differ, or seeds. Where lower is better, a
-    drop is a rise.
+    outcome: regression (a drop beyond the limit), improvement (a gain beyond the limit), held (no drop beyond limit or
+        tolerance), unresolved. If lower is better, a drop is a rise.
+    effect, interval: now - before.
+    sees: the smallest drop that such data show with probability POWER.
+    count: images that differ, or seeds.
     """
 
     outcome: str
@@ -55,9 +57,9 @@ def by_images(
     level: float = 0.99,
     tolerance: float = TOLERANCE,
 ) -> Change:
-    """Two sets of answers on the same images, in the same order. InputError where there are none, or not as many."""
+    """Compare answers of two sets of weights on the same images, in the same order. InputError for unequal numbers."""
     if len(before) != len(now) or not before:
-        raise InputError(f"{len(now)} answers beside {len(before)}: McNemar's test needs the same images")
+        raise InputError(f"answers: got {len(now)} and {len(before)}; expected the same images for McNemar's test")
     lost = sum(1 for a, b in zip(before, now, strict=True) if a and not b)
     won = sum(1 for a, b in zip(before, now, strict=True) if b and not a)
     images, differ, tail = len(now), lost + won, (1 - level) / 2
@@ -73,13 +75,13 @@ def by_images(
 
 
 def _share(losses: float, differ: int, images: int) -> float:
-    """The change of the share of right answers where this share of the images that differ is lost."""
+    """The change of the share of correct answers, for this share of losses among the images that differ."""
     return (1 - 2 * losses) * differ / images
 
 
 def _seen(differ: int, tail: float) -> float:
-    """The smallest drop, in images, that the test finds with POWER among so many that differ."""
-    count = max(differ, math.ceil(math.log2(1 / tail)))  # fewer are never significant, were they all lost
+    """The smallest drop, in images, that the test detects with POWER, with this number of images that differ."""
+    count = max(differ, math.ceil(math.log2(1 / tail)))  # fewer are never significant, even if all are lost
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
@@ -96,9 +98,9 @@ def by_seeds(
     sign: int = 1,
     tolerance: float = TOLERANCE,
 ) -> Change:
-    """A figure by seed; `sign` is -1 where lower is better. InputError with fewer than LEAST_SEEDS of either."""
+    """Compare a figure over seeds. `sign`: -1 if lower is better. InputError with fewer than LEAST_SEEDS of either."""
     if min(len(before), len(now)) < LEAST_SEEDS:
-        raise InputError(f"{len(now)} seeds beside {len(before)}: a claim about trained networks needs {LEAST_SEEDS}")
+        raise InputError(f"seeds: got {len(now)} and {len(before)}; expected at least {LEAST_SEEDS} of each")
     both = [seed for seed in now if seed in before]
     if len(both) >= LEAST_SEEDS:
         differences = [now[seed] - before[seed] for seed in both]
@@ -120,8 +122,10 @@ def by_seeds(
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference over common seeds. `half` is half the width of its 95% interval (Student's t over the paired
-    differences); None with fewer than LEAST_SEEDS pairs: too few to say more.
+    """The mean difference over common seeds.
+
+    half: half the width of its 95% interval (Student's t over the paired differences); None with fewer than
+        LEAST_SEEDS pairs.
     """
 
     mean: float
@@ -130,7 +134,7 @@ class Difference:
 
 
 def difference(values: Mapping[int | None, float], reference: Mapping[int | None, float]) -> Difference | None:
-    """A figure by seed minus that of the reference, over their common seeds; None when they have none in common."""
+    """The difference of a figure to that of a reference, over common seeds; None if there are none."""
     pairs = [values[seed] - reference[seed] for seed in values if seed in reference]
     if not pairs:
         return None
@@ -139,14 +143,14 @@ def difference(values: Mapping[int | None, float], reference: Mapping[int | None
 
 
 def _error(values: Sequence[float]) -> float:
-    """The standard error of the mean, of two values or more."""
+    """The standard error of the mean of at least two values."""
     _, deviation = mean_and_deviation(values)
     assert deviation is not None
     return deviation / math.sqrt(len(values))
 
 
 def _outcome(gain: tuple[float, float], limit: float, tolerance: float) -> str:
-    """By the interval of the change for the better."""
+    """The outcome from the interval of the change, where positive is better."""
     low, high = gain
     if high < -limit:
         return "regression"

@@ -1,11 +1,11 @@
-"""How sure a ratio of two times is, with the worker (a fresh process) as the unit, and what follows from that.
+"""Intervals of ratios of two times over workers (fresh processes), and decisions based on them.
 
-Samples within one process are not independent: where its memory came to lie, which core it was given and what else ran
-then shift them together. So each worker gives one log-ratio, and intervals are over workers. Numbers only, no torch.
+Samples within one process are not independent: its memory layout, its core and other load shift all of them together.
+So each worker gives one log ratio, and intervals are over workers. This module loads no torch.
 
 From 8 workers on, the location is a 20% trimmed mean with Yuen's standard error (winsorised variance, t with h - 1
-degrees of freedom): a worker in ten is off by several times the usual spread, and a plain mean lets it widen the
-interval until nothing can be told. Fewer workers are too few to trim.
+degrees of freedom): about one worker in ten deviates by several times the usual spread, and with a plain mean it would
+widen the interval until nothing can be decided. With fewer workers, the plain mean is used.
 
 K. K. Yuen, The two-sample trimmed t for unequal population variances, Biometrika 61 (1974).
 """
@@ -23,19 +23,19 @@ from drbench.statistics.student import one_sided, two_sided
 Decision = Literal["regression", "held", "unresolved", "improvement"]
 
 LIMIT = 0.02
-"""The share by which a time may grow before it counts as a regression, where nothing else is asked for."""
+"""Default limit: the relative increase of a time above which it is a regression."""
 
 TRIM = 0.2
 LEAST_TO_TRIM = 8
 POWER = 0.8
-"""How often a change of the size that `resolves` names would have been found."""
+"""Probability that a change of the size that `resolves` returns would have been detected."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio (1.0: equal) and where it lies with confidence `level`, from `count` workers.
+    """A ratio (1.0: equal) and its confidence interval at `level`, from `count` workers.
 
-    One worker alone has no interval: low is 0 and high infinite.
+    With one worker, `low` is 0 and `high` is infinite.
     """
 
     estimate: float
@@ -46,14 +46,15 @@ class Interval:
 
     @property
     def reach(self) -> float:
-        """The farthest share from 1 that the interval allows: of a network against its own copy, what is no effect."""
+        """The largest distance from 1 in the interval; for a network and its copy, the size of the floor."""
         return max(abs(1 - self.low), abs(self.high - 1))
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """The smallest slow-down, a share, that a comparison of so many `seconds` finds in four of five cases; `finer` is
-    that of one that takes four times as long.
+    """The smallest slowdown that a comparison of this duration (`seconds`) detects with probability POWER.
+
+    share: that slowdown, relative. finer: the same for a comparison that takes four times as long.
     """
 
     share: float
@@ -62,7 +63,7 @@ class Resolution:
 
     @property
     def text(self) -> str:
-        """ "resolves 6% in 5 min here; 3% needs about 20 min" """
+        """Such as "resolves 6% in 5 min here; 3% needs about 20 min"."""
         if not math.isfinite(self.share):
             return "resolves nothing with one worker"
         now, later = _percent(self.share), _percent(self.finer)
@@ -72,7 +73,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class _Located:
-    """A location, its variance and the degrees of freedom of that."""
+    """A location with its variance and degrees of freedom."""
 
     value: float
     variance: float
@@ -80,14 +81,14 @@ class _Located:
 
 
 def ratio_interval(log_ratios: Sequence[float], level: float = 0.95, trim: float = TRIM) -> Interval:
-    """The ratio whose logarithm was seen once in each worker. InputError for no workers or a level outside 0 to 1."""
-    found = _located(log_ratios, trim)
-    half = two_sided(found.freedom, level) * math.sqrt(found.variance) if found.freedom else math.inf
-    return _interval(found.value, half, level, len(log_ratios))
+    """The interval of a ratio, from one log ratio per worker. InputError for no workers or a level outside 0 to 1."""
+    located = _located(log_ratios, trim)
+    half = two_sided(located.freedom, level) * math.sqrt(located.variance) if located.freedom else math.inf
+    return _interval(located.value, half, level, len(log_ratios))
 
 
 def ratio_of_ratios(now: Sequence[float], then: Sequence[float], level: float = 0.95, trim: float = TRIM) -> Interval:
-    """How a ratio changed between two measurements of it: Welch's interval for the difference of the log-ratios."""
+    """The change of a ratio between two measurements: Welch's interval for the difference of the log ratios."""
     new, old = _located(now, trim), _located(then, trim)
     count = min(len(now), len(then))
     half = math.inf
@@ -100,18 +101,20 @@ def ratio_of_ratios(now: Sequence[float], then: Sequence[float], level: float = 
 
 
 def shared(level: float, parts: int) -> float:
-    """The level of each of `parts` statements so that all hold together with `level` (Bonferroni): several variants
-    and batch sizes, or several looks at a measurement that ends as soon as one of them tells.
+    """The level of each of `parts` statements such that all hold together with `level` (Bonferroni).
+
+    The statements may be on several variants and batch sizes, or several looks at a measurement that ends early.
     """
     return 1 - (1 - level) / max(parts, 1)
 
 
 def decide(interval: Interval, floor: Interval | None, limit: float = LIMIT) -> Decision:
-    """What an interval says about a limit (a share), beside the floor: the same network against its own copy.
+    """Decide by an interval whether a ratio exceeds a relative limit. `floor`: the interval of a network and its copy.
 
-    regression: certainly worse than the limit, and than whatever the copy may differ by (`Interval.reach`).
-    held: certainly within the limit, and the floor is within it too. improvement: held, and certainly better than 1 by
-    more than limit and floor. unresolved: none of these.
+    regression: the whole interval is above the limit and the floor (`Interval.reach`).
+    improvement: the whole interval is below 1 by more than limit and floor.
+    held: the whole interval is within the limit, and the floor is too.
+    unresolved: none of these.
     """
     reach = 0.0 if floor is None else floor.reach
     margin = max(limit, reach)
@@ -130,32 +133,32 @@ def resolves(
     limit: float = LIMIT,
     level: float = 0.95,
 ) -> Resolution:
-    """What a comparison with these workers, which took `seconds` in all, could have told; and four times that."""
+    """The Resolution of a comparison with these workers, which took `seconds` in total."""
     both = _located(log_ratios, TRIM), _located(floor or log_ratios, TRIM)
     return Resolution(_share(*both, 1, limit, level), seconds, _share(*both, 4, limit, level))
 
 
 def resolution(floor: Sequence[float], seconds: float, wanted: float, level: float = 0.95) -> float:
-    """The share that `wanted` seconds would resolve on a machine whose floor these workers saw in `seconds`."""
-    found = _located(floor, TRIM)
-    return _share(found, found, wanted / seconds, 0.0, level)
+    """The relative change that `wanted` seconds would resolve on a machine with this floor, measured in `seconds`."""
+    located = _located(floor, TRIM)
+    return _share(located, located, wanted / seconds, 0.0, level)
 
 
-def _share(found: _Located, floor: _Located, times: float, limit: float, level: float) -> float:
-    """The slow-down that `decide` calls a regression with POWER, had there been `times` as many workers."""
-    if not (found.freedom and floor.freedom):
+def _share(ratio: _Located, floor: _Located, times: float, limit: float, level: float) -> float:
+    """The slowdown that `decide` detects with POWER, if there were `times` as many workers."""
+    if not (ratio.freedom and floor.freedom):
         return math.inf
-    freedom, still = found.freedom * times, floor.freedom * times
-    reach = abs(floor.value) + two_sided(still, level) * math.sqrt(floor.variance / times)
+    freedom, floor_freedom = ratio.freedom * times, floor.freedom * times
+    reach = abs(floor.value) + two_sided(floor_freedom, level) * math.sqrt(floor.variance / times)
     needed = two_sided(freedom, level) + one_sided(freedom, POWER)
-    return math.exp(max(math.log1p(limit), reach) + needed * math.sqrt(found.variance / times)) - 1
+    return math.exp(max(math.log1p(limit), reach) + needed * math.sqrt(ratio.variance / times)) - 1
 
 
 def _located(values: Sequence[float], trim: float) -> _Located:
-    """The trimmed mean, its variance by the winsorised values, and h - 1; a plain mean where there are few values."""
+    """The trimmed mean, its variance from the winsorised values, and h - 1; a plain mean if there are few values."""
     count = len(values)
     if not count or not all(map(math.isfinite, values)):
-        raise InputError(f"{count} log-ratios: an interval needs at least one worker, and finite ones")
+        raise InputError(f"log_ratios: got {count} values; expected finite ones of at least one worker")
     cut = math.floor(trim * count) if count >= LEAST_TO_TRIM else 0
     ordered = sorted(values)
     kept = ordered[cut : count - cut]
@@ -176,7 +179,7 @@ def _percent(share: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """45 s, 3 min, 2 h"""
+    """Such as "45 s", "3 min" or "2 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

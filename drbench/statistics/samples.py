@@ -1,4 +1,4 @@
-"""Summaries of raw samples. Knows numbers only, no torch: whoever measures and whoever reports uses the same ones."""
+"""Summaries of raw samples, for measuring and for reports. Loads no torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from drbench.errors import InputError
 
 LEAST_SEEDS = 5
-"""Trainings of each of two networks: with fewer, no claim is made about which is better."""
+"""Minimum number of seeds of each of two networks for a claim about which is better."""
 
 
 def quantile(samples: Sequence[float], fraction: float) -> float:
-    """The value below which `fraction` of the samples lie, with linear interpolation (numpy's default, R's type 7).
+    """The quantile `fraction` of the samples, with linear interpolation (numpy's default, R's type 7).
 
     InputError for no samples or a fraction outside 0 to 1.
     """
     if not samples or not 0 <= fraction <= 1:
-        raise InputError(f"quantile {fraction} of {len(samples)} samples: needs 0 to 1 of at least one sample")
+        raise InputError(
+            f"quantile: got fraction {fraction} and {len(samples)} samples; expected 0 to 1 and at least one sample"
+        )
     ordered = sorted(samples)
     position = fraction * (len(ordered) - 1)
     low = math.floor(position)
@@ -28,10 +30,10 @@ def quantile(samples: Sequence[float], fraction: float) -> float:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of samples amounts to, in the samples' unit.
+    """Quantiles and mean of a set of samples, in the unit of the samples.
 
-    p25 to p75, the middle half, is the spread: unlike a standard deviation it is not ruled by the few samples during
-    which the machine did something else. p99 of fewer than 100 samples is little more than the largest one.
+    The spread is p25 to p75, the middle half: unlike a standard deviation, it depends little on the few samples during
+    which the machine was busy with other work. With fewer than 100 samples, p99 is close to the maximum.
     """
 
     count: int
@@ -46,29 +48,30 @@ class Summary:
 
 
 def summary(samples: Sequence[float]) -> Summary:
-    """Quantiles of `samples`. InputError when there are none."""
+    """The Summary of `samples`. InputError if there are none."""
     p25, p50, p75, p90, p99 = (quantile(samples, fraction) for fraction in (0.25, 0.5, 0.75, 0.9, 0.99))
     mean = math.fsum(samples) / len(samples)
     return Summary(len(samples), min(samples), p25, p50, p75, p90, p99, max(samples), mean)
 
 
 def paired_ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
-    """Round by round, sample over reference. Both were taken in the same rounds, in turn, so that whatever slowed the
-    machine down for a while slowed both; `summary` of this gives the ratio (p50) and its spread (p25 to p75).
+    """The ratio of sample to reference in each round. `summary` of it gives the ratio (p50) and its spread.
 
-    InputError when the two differ in length or a reference is not positive.
+    Both were taken in turn in the same rounds, so that a temporary slowdown of the machine affects both.
+
+    InputError if the two differ in length, or a reference is not positive.
     """
     if len(samples) != len(reference):
-        raise InputError(f"{len(samples)} samples beside {len(reference)} of the reference: pairs need as many of both")
+        raise InputError(f"samples: got {len(samples)} and {len(reference)} of the reference; expected equal numbers")
     if min(reference, default=1.0) <= 0:
-        raise InputError(f"reference sample {min(reference)} must be positive")
+        raise InputError(f"reference: got a sample {min(reference)}; expected positive samples")
     return tuple(sample / base for sample, base in zip(samples, reference, strict=True))
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and the standard deviation of the population they were drawn from (n - 1); None for a single value."""
+    """The mean, and the standard deviation of the population (n - 1), which is None for a single value."""
     if not values:
-        raise InputError("mean of no values: needs at least one")
+        raise InputError("mean: got no values; expected at least one")
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, None
@@ -76,7 +79,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def in_millions(value: float) -> str:
-    """45.57 for 45,570,000; three digits of what is under 0.1, so that a small network does not read 0.00.
+    """A number in millions, such as 45.57 for 45,570,000; values under 0.1 have three significant digits, not 0.00.
 
     >>> in_millions(45_570_000), in_millions(8_250), in_millions(0)
     ('45.57', '0.00825', '0.00')

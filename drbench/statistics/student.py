@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution, the same for all intervals."""
+"""Quantiles of Student's t distribution, for all intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drbench.errors import InputError
 
 
 def two_sided(freedom: float, level: float = 0.95) -> float:
-    """The t that a two-sided interval of `level` reaches, with so many degrees of freedom; they need not be whole.
+    """The quantile for a two-sided interval at `level`; the degrees of freedom need not be whole.
 
     InputError for a level outside 0 to 1.
 
@@ -21,5 +21,5 @@ def two_sided(freedom: float, level: float = 0.95) -> float:
 
 
 def one_sided(freedom: float, probability: float) -> float:
-    """The t that is exceeded with 1 - `probability`."""
+    """The quantile that is exceeded with probability 1 - `probability`."""
     return float(stdtrit(freedom, probability))

@@ -135,7 +135,7 @@ def test_seeds_that_all_agree() -> None:
 
 @pytest.mark.parametrize(("before", "now"), [(4, 6), (6, 4), (1, 1)])
 def test_few_seeds_are_refused(before: int, now: int) -> None:
-    with pytest.raises(InputError, match="needs 5"):
+    with pytest.raises(InputError, match="expected at least 5"):
         by_seeds(dict.fromkeys(range(before), 0.5), dict.fromkeys(range(now), 0.5))
 
 
