@@ -1,1 +1,1 @@
-"""The gate: what is recorded now beside a baseline or another run -> verdicts -> an exit code. Loads no torch."""
+"""The gate: compares figures with a baseline or another run -> verdicts -> an exit code. Loads no torch."""

@@ -1,12 +1,12 @@
-"""The baseline: one file for a repository, which a person can read and review. Same facts, same bytes.
+"""The baseline: one JSON file per repository, for reading and review. Equal facts give equal bytes.
 
-    suites.NAME.ARCHITECTURE/LABEL -> its facts (see `facts`); runs.ID -> where they come from; accepted -> why changed
+    suites.NAME.ARCHITECTURE/LABEL -> facts (see `facts`); runs.ID -> their source; accepted -> changes with reasons
 
-In the file, a figure of a task stands by its own name and counts its own units:
+In the file, a figure of a task has its own name and unit:
 "top1": {"seeds": [{"seed": 0, "top1": 0.71, "images": 1000, ...}], ...}.
 
-Whatever fits in a line is in a line, so that a diff shows what changed. What is saved again and says the same keeps
-its lines, the run they came from included.
+Tables without nested tables are on one line, so that a diff shows what changed. Facts that are saved again without a
+change keep their lines, including the run that they came from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSION = 1
 
 
 class Source(Facts):
-    """A run that facts come from."""
+    """The run that facts come from."""
 
     started: str
     drbench: str
@@ -38,7 +38,7 @@ class Source(Facts):
 
 
 class Accepted(Facts):
-    """An intended change: the figure of one variant, before and after, and why."""
+    """An intended change of a figure of one variant, with its reason."""
 
     date: str
     suite: str
@@ -49,7 +49,7 @@ class Accepted(Facts):
 
 
 class Baseline(Facts):
-    """The file's content."""
+    """The content of the file."""
 
     format: Literal["drbench-baseline"] = "drbench-baseline"
     version: int = VERSION
@@ -58,21 +58,21 @@ class Baseline(Facts):
     suites: dict[str, dict[str, VariantFacts]] = Field(default_factory=dict)
 
     def variants(self, suite: str, only: Iterable[str] = ()) -> dict[str, VariantFacts]:
-        """Of one suite, what the globs name."""
+        """The variants of one suite that the globs select."""
         return {name: facts for name, facts in self.suites.get(suite, {}).items() if chosen(name, only)}
 
 
 def chosen(variant: str, only: Iterable[str]) -> bool:
-    """Whether globs over architecture/label, or over the architecture, name a variant; no globs name all."""
+    """Whether globs over architecture/label, or over the architecture, select a variant; without globs, all are."""
     globs = tuple(only)
     architecture = variant.rpartition("/")[0]
     return not globs or any(fnmatchcase(variant, glob) or fnmatchcase(architecture, glob) for glob in globs)
 
 
 def read(path: Path) -> Baseline:
-    """The baseline in a file. InputError in one line where it is missing, of another kind or edited wrongly."""
+    """The baseline in a file. InputError if the file is missing, of another kind or wrong."""
     if not is_there(path):
-        raise InputError(f"there is no baseline {path}; `drbench baseline save` makes one from a run")
+        raise InputError(f"there is no baseline {path}. Create one from a run with `drbench baseline save`")
     try:
         text = paths.regular(path, "baseline").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -80,34 +80,34 @@ def read(path: Path) -> Baseline:
     try:
         document = json.loads(text)
         if not isinstance(document, dict) or document.get("format") != "drbench-baseline":
-            raise InputError(f"{path} is no baseline of drbench: its format should be 'drbench-baseline'")
+            raise InputError(f"{path} is not a drbench baseline: expected format 'drbench-baseline'")
         if document.get("version") != VERSION:
-            raise InputError(f"baseline {path} has version {document.get('version')!r}, this drbench reads {VERSION}")
+            raise InputError(f"baseline {path}: got version {document.get('version')!r}; expected {VERSION}")
         return Baseline.model_validate_json(json.dumps({**document, "suites": _from_file(document.get("suites", {}))}))
     except InputError:
         raise
     except RecursionError:
-        raise InputError(f"baseline {path} is nested too deep") from None
+        raise InputError(f"baseline {path} is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise InputError(f"baseline {path} is not valid JSON: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(_place(first["loc"]))
-        raise InputError(f"baseline {path}: {where}: {first['msg']}; save it anew or mend it by hand") from error
-    except ValueError:  # Python reads integers of at most some thousands of digits
-        raise InputError(f"baseline {path} holds a number that is too large") from None
+        raise InputError(f"baseline {path}: {where}: {first['msg']}. Save it again, or correct it") from error
+    except ValueError:  # an integer with more digits than Python reads
+        raise InputError(f"baseline {path} has a number that is too large") from None
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at the baseline's path. InputError where that cannot be told."""
+    """Whether anything exists at the baseline's path. InputError if that cannot be determined."""
     return paths.status(paths.expanded(path, "baseline"), "baseline") is not None
 
 
 def write(baseline: Baseline, path: Path) -> None:
-    """The file, whole or not at all."""
+    """Write the file atomically."""
     path = paths.expanded(path, "baseline")
-    if (found := paths.status(path, "baseline")) is not None:
-        paths.check_regular(found, path, "baseline")
+    if (status := paths.status(path, "baseline")) is not None:
+        paths.check_regular(status, path, "baseline")
     try:
         atomic.write(path, dumps(baseline).encode())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
@@ -117,7 +117,7 @@ def write(baseline: Baseline, path: Path) -> None:
 
 
 def saved(baseline: Baseline, run: Run, facts: Mapping[str, VariantFacts], metrics: Iterable[str]) -> Baseline:
-    """With a run's facts over what was there; what says the same stays as it is."""
+    """The baseline with the facts of a run. Facts that did not change keep their run."""
     wanted = tuple(metrics)
     variants = dict(baseline.suites.get(run.suite, {}))
     for name, new in facts.items():
@@ -129,10 +129,10 @@ def saved(baseline: Baseline, run: Run, facts: Mapping[str, VariantFacts], metri
 
 
 def removed(baseline: Baseline, names: Mapping[str, Iterable[str]]) -> Baseline:
-    """Without these variants, by suite."""
+    """The baseline without these variants, given by suite."""
     kept = {
-        suite: {name: facts for name, facts in baseline.suites[suite].items() if name not in set(gone)}
-        for suite, gone in names.items()
+        suite: {name: facts for name, facts in baseline.suites[suite].items() if name not in set(dropped)}
+        for suite, dropped in names.items()
     }
     return _with(baseline, kept)
 
@@ -144,8 +144,8 @@ def _newer(old: Any, new: Any) -> Any:
 
 
 def _with(baseline: Baseline, suites: Mapping[str, Mapping[str, VariantFacts]], run: Run | None = None) -> Baseline:
-    """With these suites, and only the runs that anything still comes from."""
-    together = {name: variants for name, variants in {**baseline.suites, **suites}.items() if variants}
+    """The baseline with these suites, without runs that are no longer used."""
+    merged = {name: variants for name, variants in {**baseline.suites, **suites}.items() if variants}
     runs = dict(baseline.runs)
     if run is not None:
         machine = run.machine
@@ -156,16 +156,13 @@ def _with(baseline: Baseline, suites: Mapping[str, Mapping[str, VariantFacts]], 
             machine=f"{machine.cpu}, {machine.cores} cores{f', {machine.gpu}' if machine.gpu else ''}",
         )
     used = {
-        facts.of(metric).run
-        for variants in together.values()
-        for facts in variants.values()
-        for metric in facts.known()
+        facts.of(metric).run for variants in merged.values() for facts in variants.values() for metric in facts.known()
     }
-    return baseline.model_copy(update={"suites": together, "runs": {k: runs[k] for k in runs if k in used}})
+    return baseline.model_copy(update={"suites": merged, "runs": {k: runs[k] for k in runs if k in used}})
 
 
 def dumps(baseline: Baseline) -> str:
-    """The file's text: keys in their order of meaning, suites, variants and runs sorted."""
+    """The text of the file: keys in the order of the models; suites, variants and runs sorted."""
     document = baseline.model_dump(mode="json", exclude_none=True)
     document["runs"] = dict(sorted(document["runs"].items()))
     document["suites"] = {
@@ -176,26 +173,26 @@ def dumps(baseline: Baseline) -> str:
 
 
 def _to_file(facts: dict[str, Any]) -> dict[str, Any]:
-    """A variant's facts as the file has them: figures of tasks by their names, in their units."""
-    found = {key: value for key, value in facts.items() if key != "scores"}
+    """A variant's facts as in the file: figures of tasks under their names, with their units."""
+    table = {key: value for key, value in facts.items() if key != "scores"}
     for name, scores in facts["scores"].items():
-        about = {key: value for key, value in scores.items() if key not in ("figure", "seeds", "task")}
-        of_task = {} if scores["task"] == figures.DEFAULT else {"task": scores["task"]}
+        rest = {key: value for key, value in scores.items() if key not in ("figure", "seeds", "task")}
+        task = {} if scores["task"] == figures.DEFAULT else {"task": scores["task"]}
         names = _names(name, scores)
-        seeds = [{names.get(key, key): value for key, value in one.items()} for one in scores["seeds"]]
-        found[name] = {**about, **of_task, "seeds": seeds}
-    return found
+        seeds = [{names.get(key, key): value for key, value in entry.items()} for entry in scores["seeds"]]
+        table[name] = {**rest, **task, "seeds": seeds}
+    return table
 
 
 def _from_file(suites: Any) -> Any:
-    """The file's suites as the models have them; what has another form than it should is left for them to refuse."""
+    """The suites of the file in the form of the models, which refuse wrong parts; these are left unchanged here."""
     if not isinstance(suites, dict):
         return suites
-    found = dict(suites)
+    converted = dict(suites)
     for suite, variants in suites.items():
         if isinstance(variants, dict):
-            found[suite] = {name: _with_scores(facts) for name, facts in variants.items()}
-    return found
+            converted[suite] = {name: _with_scores(facts) for name, facts in variants.items()}
+    return converted
 
 
 def _with_scores(facts: Any) -> Any:
@@ -203,23 +200,23 @@ def _with_scores(facts: Any) -> Any:
         return facts
     own = [key for key in VariantFacts.model_fields if key != "scores"]
     scores = {}
-    for name, found in facts.items():
+    for name, table in facts.items():
         if name in own:
             continue
-        if not isinstance(found, dict) or not isinstance(found.get("seeds"), list):
-            scores[name] = found
+        if not isinstance(table, dict) or not isinstance(table.get("seeds"), list):
+            scores[name] = table
             continue
-        back = {stored: field for field, stored in _names(name, found).items()}
+        fields = {stored: field for field, stored in _names(name, table).items()}
         seeds = [
-            {back.get(key, key): value for key, value in one.items()} if isinstance(one, dict) else one
-            for one in found["seeds"]
+            {fields.get(key, key): value for key, value in entry.items()} if isinstance(entry, dict) else entry
+            for entry in table["seeds"]
         ]
-        scores[name] = {**found, "figure": name, "seeds": seeds}
+        scores[name] = {**table, "figure": name, "seeds": seeds}
     return {**{key: value for key, value in facts.items() if key in own}, "scores": scores}
 
 
 def _names(figure: str, scores: Mapping[str, Any]) -> dict[str, str]:
-    """Field of a Seed -> what the file calls it."""
+    """Field of a Seed -> its key in the file."""
     settings = {figures.TASK: scores.get("task"), figures.FIGURES: scores.get("figures")}
     try:
         unit = figures.of_settings({key: value for key, value in settings.items() if value is not None}).unit
@@ -229,7 +226,7 @@ def _names(figure: str, scores: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _place(where: tuple[int | str, ...]) -> Iterator[str]:
-    """Where in the file a field of the models is."""
+    """The path in the file of a field of the models."""
     figure = ""
     for before, key in zip(("", *where), where, strict=False):
         if before == "scores":
@@ -243,7 +240,7 @@ def _place(where: tuple[int | str, ...]) -> Iterator[str]:
 
 
 def _lines(value: Any, indent: str) -> str:
-    """JSON; a table or list of scalars in a line, except the top of the file and what holds long text."""
+    """JSON text. A table or list of scalars is on one line; tables with nested tables are on several."""
     inside = indent + " "
     if isinstance(value, dict) and value and _deep(value):
         rows = [f"{inside}{_text(key)}: {_lines(item, inside)}" for key, item in value.items()]
@@ -255,9 +252,9 @@ def _lines(value: Any, indent: str) -> str:
 
 
 def _deep(value: Mapping[str, Any]) -> bool:
-    """Whether a table holds tables, or lists of them."""
+    """Whether a table contains tables, or lists of them."""
     return any(
-        isinstance(item, dict) or (isinstance(item, list) and any(isinstance(one, dict) for one in item))
+        isinstance(item, dict) or (isinstance(item, list) and any(isinstance(element, dict) for element in item))
         for item in value.values()
     )
 

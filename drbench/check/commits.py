@@ -19,7 +19,7 @@ def against_commit(
     python: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Checked:
-    """Time what the suite holds now beside what it held at a commit. InputError and FailedError as `measure`."""
+    """Compare the times of a suite's variants with those at a commit. Raises the errors of `measure`."""
 
     def limit_of(variant: str) -> float:
         return rules.rule("latency", variant).bound
@@ -34,33 +34,34 @@ def against_commit(
         on_event=on_event,
     )
     verdicts = sorted(_verdicts(measured, rules), key=lambda verdict: OUTCOMES.index(verdict.outcome))
-    about = {"metrics": ["latency"], "only": list(only), "commit": measured.commit, "seconds": round(measured.seconds)}
-    return Checked(suite, "", f"commit {ref} ({measured.commit[:12]})", tuple(verdicts), measured.notes, about)
+    facts = {"metrics": ["latency"], "only": list(only), "commit": measured.commit, "seconds": round(measured.seconds)}
+    return Checked(suite, "", f"commit {ref} ({measured.commit[:12]})", tuple(verdicts), measured.notes, facts)
 
 
 def _verdicts(measured: Measured, rules: Rules) -> Iterator[Verdict]:
-    for one in measured.compared:
-        yield _compared(one, rules)
-    for variant, why in measured.failed.items():
-        yield rules.rule("latency", variant).verdict("failed", "", why, unit="s")
-    for variant, why in measured.new.items():
-        yield rules.rule("latency", variant).verdict("new", "", why or "the commit has no such variant", unit="s")
+    for compared in measured.compared:
+        yield _compared(compared, rules)
+    for variant, reason in measured.failed.items():
+        yield rules.rule("latency", variant).verdict("failed", "", reason, unit="s")
+    for variant, reason in measured.new.items():
+        text = reason or "the commit does not have this variant"
+        yield rules.rule("latency", variant).verdict("new", "", text, unit="s")
     for variant in measured.vanished:
-        yield rules.rule("latency", variant).verdict("vanished", "", "the commit had this variant", unit="s")
+        yield rules.rule("latency", variant).verdict("vanished", "", "only the commit has this variant", unit="s")
 
 
-def _compared(one: Compared, rules: Rules) -> Verdict:
-    found, floor = one.interval, one.floor_interval
-    text = f"{len(one.log_ratios)} blocks, floor {floor.reach:.1%}, {one.resolution.text}"
-    if one.decision == "unresolved":
-        text = f"cannot resolve {one.limit:.1%}: {text}"
-    return rules.rule("latency", one.variant).verdict(
-        one.decision,
-        f"b={one.batch_size}",
+def _compared(compared: Compared, rules: Rules) -> Verdict:
+    interval, floor = compared.interval, compared.floor_interval
+    text = f"{len(compared.log_ratios)} blocks, floor {floor.reach:.1%}, {compared.resolution.text}"
+    if compared.decision == "unresolved":
+        text = f"cannot resolve {compared.limit:.1%}: {text}"
+    return rules.rule("latency", compared.variant).verdict(
+        compared.decision,
+        f"b={compared.batch_size}",
         text,
         unit="s",
-        before=one.then,
-        now=one.now,
-        effect=found.estimate,
-        interval=(found.low, found.high),
+        before=compared.then,
+        now=compared.now,
+        effect=interval.estimate,
+        interval=(interval.low, interval.high),
     )

@@ -1,4 +1,4 @@
-"""Costs are exact: every layer has the multiply-adds and parameters that it had, or the first that has not is named."""
+"""Verdicts on costs, which are exact: any layer with other multiply-adds or parameters is a change."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from drbench.check.rules import Rule
 from drbench.check.verdicts import Verdict
 
 FIGURES = {"madds": "multiply-adds", "params": "parameters"}
-"""Figure -> its unit."""
+"""Figure -> unit."""
 
 
 def judge(before: Costs, now: Costs, rule: Rule) -> Iterator[Verdict]:
-    """A verdict for each of FIGURES."""
+    """One verdict for each of FIGURES. It names the first layer that changed."""
     same = rule.compared("", before.conditions, now.conditions)
     if isinstance(same, Verdict):
         yield same
@@ -23,24 +23,22 @@ def judge(before: Costs, now: Costs, rule: Rule) -> Iterator[Verdict]:
 
 
 def _judge(figure: str, unit: str, before: Sequence[Layer], now: Sequence[Layer], rule: Rule) -> Verdict:
-    was, found = (sum(_value(layer, figure) for layer in layers) for layers in (before, now))
-    about = {
+    old, new = (sum(_value(layer, figure) for layer in layers) for layers in (before, now))
+    values = {
         "unit": unit,
-        "before": float(was),
-        "now": float(found),
-        "effect": found / was if was else None,
+        "before": float(old),
+        "now": float(new),
+        "effect": new / old if old else None,
     }
     changes = list(_changes(figure, unit, before, now))
-    if not changes and found == was:
-        renamed = "" if _names(before) == _names(now) else ", some under other names"
-        return rule.verdict("held", figure, f"{found:,} {unit} in {len(now)} layers{renamed}", **about)
-    layer, text = changes[0] if changes else ("", "layers of one name differ")
+    if not changes and new == old:
+        renamed = "" if _names(before) == _names(now) else ", some renamed"
+        return rule.verdict("held", figure, f"{new:,} {unit} in {len(now)} layers{renamed}", **values)
+    layer, text = changes[0] if changes else ("", "layers with the same name differ")
     more = f" (and {len(changes) - 1} more layers)" if len(changes) > 1 else ""
-    total = "" if found != was else "the same total in other layers: "
-    outcome = (
-        "improvement" if found < was else "held" if found <= was * (1 + rule.bound) and rule.bound else "regression"
-    )
-    return rule.verdict(outcome, figure, f"{total}{text}{more}", layer=layer, **about)
+    total = "" if new != old else "the same total in other layers: "
+    outcome = "improvement" if new < old else "held" if new <= old * (1 + rule.bound) and rule.bound else "regression"
+    return rule.verdict(outcome, figure, f"{total}{text}{more}", layer=layer, **values)
 
 
 def _value(layer: Layer, figure: str) -> int:
@@ -52,7 +50,7 @@ def _names(layers: Sequence[Layer]) -> list[str]:
 
 
 def _changes(figure: str, unit: str, before: Sequence[Layer], now: Sequence[Layer]) -> Iterator[tuple[str, str]]:
-    """(layer, what became of it) in the network's order; nothing where layers have only other names."""
+    """(layer, its change) in the order of the network; nothing if only names of layers changed."""
     if [(x.kind, _value(x, figure)) for x in before] == [(x.kind, _value(x, figure)) for x in now]:
         return
     old = {layer.layer: layer for layer in before}
@@ -66,4 +64,4 @@ def _changes(figure: str, unit: str, before: Sequence[Layer], now: Sequence[Laye
             yield name, f"{name} ({layer.kind}) {_value(old[name], figure):,} -> {value:,}"
     for name, layer in old.items():
         if name not in new and _value(layer, figure):
-            yield name, f"{name} ({layer.kind}) is gone, it had {_value(layer, figure):,}"
+            yield name, f"{name} ({layer.kind}) is missing; it had {_value(layer, figure):,}"

@@ -1,7 +1,7 @@
-"""What is known of a variant, metric by metric: gathered from a run's records, or read from a baseline file.
+"""The facts of a variant, by metric: gathered from the records of a run, or read from a baseline file.
 
-Both are the same facts, so that whatever is judged against a file can be judged against another run. They are plain
-enough for JSON and hold what a verdict needs and no more.
+Both sources give the same facts, so a check works with a file and with another run. Facts can be written as JSON, and
+contain only what a verdict needs.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from drbench.outcomes import right
 from drbench.records import Measurement, Record, Run
 
 DIGITS = 6
-"""Of log-ratios: a millionth is far below what any clock tells."""
+"""Decimal digits of log ratios: a millionth is far below the resolution of any clock."""
 
 Count = Annotated[int, Field(ge=0, le=bounds.INTEGER)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 LogRatio = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
-"""Of a ratio between 10**-43 and 10**43."""
+"""The logarithm of a ratio between 10**-43 and 10**43."""
 Bytes = Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)]
 
 
 class Facts(BaseModel):
-    """Strict, so that a file edited by hand is right or refused."""
+    """Base of all facts. Strict, so that a wrong edit of a file is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Layer(Facts):
-    """One layer's cost. `executed` counts where its operator declares no multiply-adds, and is None elsewhere."""
+    """The cost of one layer. `executed`: only for an operator that declares no multiply-adds, else None."""
 
     layer: str
     kind: str
@@ -48,12 +48,12 @@ class Layer(Facts):
 
     @property
     def work(self) -> int:
-        """Multiply-adds by the convention, else those that ran."""
+        """Multiply-adds by the convention, else the executed ones."""
         return self.executed or 0 if self.madds is None else self.madds
 
 
 class Costs(Facts):
-    """Layers in the network's own order."""
+    """The cost of a network: its layers in their order."""
 
     run: str
     conditions: dict[str, Any]
@@ -61,7 +61,7 @@ class Costs(Facts):
 
 
 class Ratio(Facts):
-    """At one batch size: each worker's log-ratio to the plain network, and of the plain network's copy to it."""
+    """The latency at one batch size: each worker's log ratio to the plain network. `floor`: those of its copy."""
 
     batch: Annotated[int, Field(ge=1)]
     conditions: dict[str, Any]
@@ -70,14 +70,14 @@ class Ratio(Facts):
 
 
 class Latency(Facts):
-    """Ratios to the plain network, by batch size; a time alone would say more about the day than about the variant."""
+    """Ratios to the plain network, by batch size. Times are not kept: they depend on the state of the machine."""
 
     run: str
     ratios: tuple[Ratio, ...]
 
 
 class Peak(Facts):
-    """Bytes that inference held at most, on the "host" or the "device"; each of several samples is a process."""
+    """Peak memory of inference in bytes, on the "host" or the "device". `samples`: one per process, if several."""
 
     part: str
     conditions: dict[str, Any]
@@ -86,17 +86,17 @@ class Peak(Facts):
 
 
 class Memory(Facts):
-    """Peaks by part."""
+    """Peak memory, by part."""
 
     run: str
     peaks: tuple[Peak, ...]
 
 
 class Seed(Facts):
-    """One set of weights on the test data: a figure's value, over `count` units (images, pairs).
+    """The value of a figure for one set of weights, over `count` units (images, pairs) of the test part.
 
     `correct`: one bit per unit, in the order of the units, in base64. "" if the answers are not recorded, or if
-    the figure is not a share of right answers.
+    the figure is not a share of correct answers.
     """
 
     seed: int | None = None
@@ -116,15 +116,16 @@ class Seed(Facts):
 
     @property
     def answers(self) -> tuple[bool, ...]:
-        """Image by image, whether the answer was right."""
+        """Whether the answer was correct, for each unit."""
         raw = base64.b64decode(self.correct)
         return tuple(bool(raw[number // 8] >> (7 - number % 8) & 1) for number in range(self.count))
 
 
 class Scores(Facts):
-    """One figure of a task, of trained or given weights. `training` is what a claim about the operator depends on
-    beside `conditions`; weights that were given have none. `figures`: the declaration of a task that drbench does not
-    have, as `figures.as_table` writes it.
+    """One figure of a task, for trained or given weights.
+
+    training: what a claim about the operator depends on, in addition to `conditions`; {} for given weights.
+    figures: the declaration of a task that drbench does not have, as `figures.as_table` writes it.
     """
 
     figure: str
@@ -137,7 +138,7 @@ class Scores(Facts):
 
     @model_validator(mode="after")
     def _is_declared(self) -> Self:
-        if self.declared.per_unit and not all(0 <= one.value <= 1 for one in self.seeds):
+        if self.declared.per_unit and not all(0 <= entry.value <= 1 for entry in self.seeds):
             raise ValueError(f"{self.figure} should be a fraction, from 0 to 1")
         return self
 
@@ -148,18 +149,19 @@ class Scores(Facts):
 
     @property
     def declared(self) -> Figure:
-        """What the figure is. InputError, a ValueError, where the task does not declare it."""
+        """The declaration of the figure. InputError, a ValueError, if the task does not declare it."""
         return self._of_task.figure(self.figure)
 
     @property
     def unit(self) -> str:
-        """What is counted: "image", "pair"."""
+        """What is counted, such as "image" or "pair"."""
         return self._of_task.unit
 
 
 class VariantFacts(Facts):
-    """All that is known of one variant: by metric, those of a task in `scores` by figure. `failed` (metric -> why) and
-    `notes` (of what was measured, such as a busy machine) never get into a file.
+    """All facts of one variant, by metric. `scores` has the figures of a task, by name.
+
+    Not written to a file: `failed` (metric -> reason) and `notes` (of measurements, such as a busy machine).
     """
 
     hash: str
@@ -175,19 +177,20 @@ class VariantFacts(Facts):
         return getattr(self, metric) if metric in COMMON else self.scores.get(metric)
 
     def known(self) -> tuple[str, ...]:
-        """The metrics that have something to say."""
+        """The metrics with facts."""
         return (*(metric for metric in COMMON if self.of(metric) is not None), *self.scores)
 
-    def updated(self, hash: str, found: Mapping[str, Any]) -> VariantFacts:
-        """With these facts, by metric, in place of what was known."""
-        common = {metric: facts for metric, facts in found.items() if metric in COMMON}
-        scores = {**self.scores, **{metric: facts for metric, facts in found.items() if metric not in COMMON}}
+    def updated(self, hash: str, changed: Mapping[str, Any]) -> VariantFacts:
+        """A copy with these facts, by metric, in place of the present ones."""
+        common = {metric: facts for metric, facts in changed.items() if metric in COMMON}
+        scores = {**self.scores, **{metric: facts for metric, facts in changed.items() if metric not in COMMON}}
         return self.model_copy(update={"hash": hash, **common, "scores": dict(sorted(scores.items()))})
 
 
 def gather(run: Run, records: Iterable[Record], metrics: Iterable[str] | None = None) -> dict[str, VariantFacts]:
-    """architecture/label -> its facts of these metrics (None: COMMON and the headline of its task), in the order of the
-    records. Two networks of one name get their hashes after it, as in "resnet18/conv (1a2b3c4d)".
+    """architecture/label -> its facts of these metrics (None: COMMON and the headline of its task).
+
+    In the order of the records. If two networks have the same name, their hashes are added: "resnet18/conv (1a2b3c4d)".
     """
     wanted = None if metrics is None else tuple(metrics)
     stages = {*map(stage, COMMON), "train"}
@@ -198,8 +201,8 @@ def gather(run: Run, records: Iterable[Record], metrics: Iterable[str] | None = 
             groups.setdefault((name, record.variant_hash), []).append(record)
     same = Counter(name for name, _ in groups)
     return {
-        name if same[name] == 1 else f"{name} ({key[:8]})": _variant(run, key, found, wanted)
-        for (name, key), found in groups.items()
+        name if same[name] == 1 else f"{name} ({key[:8]})": _variant(run, key, group, wanted)
+        for (name, key), group in groups.items()
     }
 
 
@@ -207,26 +210,26 @@ def _variant(run: Run, key: str, records: Sequence[Record], metrics: Sequence[st
     headline = _task([record for record in records if record.stage == "train"]).headline
     names = (*COMMON, headline) if metrics is None else metrics
     by_metric = {metric: [record for record in records if record.stage == stage(metric)] for metric in names}
-    failed = {metric: why for metric, found in by_metric.items() if (why := _failure(found))}
-    found: dict[str, Any] = {}
-    for metric, mine in by_metric.items():
-        done = [record for record in mine if record.status == "done"]
+    failed = {metric: reason for metric, rows in by_metric.items() if (reason := _failure(rows))}
+    gathered: dict[str, Any] = {}
+    for metric, rows in by_metric.items():
+        done = [record for record in rows if record.status == "done"]
         if done and metric not in failed:
             try:
                 facts = _MAKERS[metric](run, done) if metric in COMMON else _scores(run, done, metric)
             except InputError:
                 raise
-            except ValueError as error:  # pydantic's too: the record's figures are none that were ever measured
+            except ValueError as error:  # also pydantic's: figures that no measurement gives
                 raise FailedError(f"{_where(run, done[-1])}: {_first(error)}") from error
             if facts is not None:
-                found[metric] = facts
+                gathered[metric] = facts
     measured = [record for record in records if record.stage in (stage("latency"), stage("memory"))]
     notes = [note for record in sorted(measured, key=lambda record: record.stage) for note in record.notes]
-    return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes))).updated(key, found)
+    return VariantFacts(hash=key, failed=failed, notes=tuple(dict.fromkeys(notes))).updated(key, gathered)
 
 
 def _task(records: Sequence[Record]) -> TaskFigures:
-    """The task of trainings; one that failed before it was loaded does not know its figures."""
+    """The task of these trainings. A training that failed before its task was loaded does not know the figures."""
     tasks = [figures.of_settings(record.settings) for record in records]
     return next(filter(figures.is_declared, tasks), tasks[0] if tasks else figures.BUILT_IN[DEFAULT])
 
@@ -236,7 +239,7 @@ def _where(run: Run, record: Record) -> str:
 
 
 def _first(error: ValueError) -> str:
-    """The first thing that is wrong, in a line."""
+    """The first error in one line."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -244,7 +247,7 @@ def _first(error: ValueError) -> str:
 
 
 def _failure(records: Sequence[Record]) -> str:
-    """Why a stage of a variant did not come off, if any of its work did not in the end."""
+    """The reason why a stage of a variant failed; "" if the last record of each piece of work is done."""
     last = {record.key: record for record in records}
     for record in last.values():
         if record.status != "done":
@@ -269,10 +272,10 @@ def _costs(run: Run, done: Sequence[Record]) -> Costs:
 
 
 def _latency(run: Run, done: Sequence[Record]) -> Latency | None:
-    """Nothing of the plain network itself: it is what the others are held against."""
+    """The latency facts; None for the plain network, which is the reference."""
     record = done[-1]
-    found = record.measurements
-    floors = {m.context.get("batch_size"): _workers(m) for m in found if m.name == "latency_floor"}
+    measurements = record.measurements
+    floors = {m.context.get("batch_size"): _workers(m) for m in measurements if m.name == "latency_floor"}
     ratios = tuple(
         Ratio(
             batch=m.context["batch_size"],
@@ -280,7 +283,7 @@ def _latency(run: Run, done: Sequence[Record]) -> Latency | None:
             workers=_workers(m),
             floor=floors.get(m.context["batch_size"], ()),
         )
-        for m in found
+        for m in measurements
         if m.name == "latency_ratio"
     )
     return Latency(run=run.id, ratios=ratios) if ratios else None
@@ -291,9 +294,9 @@ def _without_batch(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _workers(measurement: Measurement) -> tuple[float, ...]:
-    """Of a measurement in one process only its value: one worker."""
-    found = measurement.context.get("worker_log_ratios") or [math.log(measurement.value)]
-    return tuple(round(value, DIGITS) for value in found)
+    """The log ratio of each worker; with one process, that of the value."""
+    log_ratios = measurement.context.get("worker_log_ratios") or [math.log(measurement.value)]
+    return tuple(round(value, DIGITS) for value in log_ratios)
 
 
 def _memory(run: Run, done: Sequence[Record]) -> Memory | None:
@@ -304,8 +307,8 @@ def _memory(run: Run, done: Sequence[Record]) -> Memory | None:
 def _peaks(run: Run, record: Record) -> Iterator[Peak]:
     for m in record.measurements:
         if m.name == "peak_memory" and m.value > 0:
-            about = conditions.of_machine(record, run.machine, m.context)
-            yield Peak(part=m.part or "host", conditions=about, bytes=m.value, samples=m.samples)
+            settings = conditions.of_machine(record, run.machine, m.context)
+            yield Peak(part=m.part or "host", conditions=settings, bytes=m.value, samples=m.samples)
 
 
 _MAKERS: Mapping[str, Callable[[Run, Sequence[Record]], Any]] = {
@@ -313,7 +316,7 @@ _MAKERS: Mapping[str, Callable[[Run, Sequence[Record]], Any]] = {
     "latency": _latency,
     "memory": _memory,
 }
-"""Metric of COMMON -> (run, its records that are done) -> its facts."""
+"""Metric of COMMON -> (run, its finished records) -> its facts."""
 
 
 def _scores(run: Run, done: Sequence[Record], figure: str) -> Scores:
@@ -348,7 +351,7 @@ def _seed(record: Record, figure: Figure, task: TaskFigures) -> Seed:
 
 
 def pack(bits: Iterable[bool]) -> bytes:
-    """Eight bits a byte, the first one highest; the last byte is filled up with zeros.
+    """Pack bits into bytes, the first bit highest; the last byte is padded with zeros.
 
     >>> pack([True, False, False, False, False, False, False, True, True]).hex()
     '8180'

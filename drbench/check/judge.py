@@ -1,4 +1,4 @@
-"""Facts now, facts before -> verdicts: metric by metric, variant by variant, with what only one side has."""
+"""Facts before and now -> verdicts, by metric and variant, including variants that only one side has."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ JUDGES: Mapping[str, Callable[[Any, Any, Rule], Iterator[Verdict]]] = {
     "latency": ratios.latency,
     "memory": ratios.memory,
 }
-"""Metric of metrics.COMMON -> (before, now, rule) -> verdicts; figures of tasks are for `scores.judge`."""
+"""Metric of metrics.COMMON -> (before, now, rule) -> verdicts; `scores.judge` is for figures of tasks."""
 
 
 def judge(
     before: Mapping[str, VariantFacts], now: Mapping[str, VariantFacts], rules: Rules
 ) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """The verdicts, the worst first, and notes on how they were made.
+    """The verdicts, worst first, and notes on the method.
 
-    Every noisy comparison widens the intervals of all: together they hold with LEVEL.
+    All intervals hold together with LEVEL, so they are wider with more noisy comparisons.
     """
     noisy = sum(verdict.interval is not None for verdict in _all(before, now, rules, LEVEL))
-    found = list(_all(before, now, rules, shared(LEVEL, noisy)))
-    found.sort(key=lambda verdict: OUTCOMES.index(verdict.outcome))
-    return tuple(found), tuple(_notes(found, noisy))
+    verdicts = list(_all(before, now, rules, shared(LEVEL, noisy)))
+    verdicts.sort(key=lambda verdict: OUTCOMES.index(verdict.outcome))
+    return tuple(verdicts), tuple(_notes(verdicts, noisy))
 
 
 def _all(
@@ -47,19 +47,19 @@ def _one(old: VariantFacts | None, new: VariantFacts | None, rule: Rule) -> Iter
         yield rule.verdict("failed", "", new.failed[rule.metric.name])
         return
     metric = rule.metric.name
-    was, found = (None if facts is None else facts.of(metric) for facts in (old, new))
-    if was is not None and found is not None:
-        yield from JUDGES.get(metric, scores.judge)(was, found, rule)
-    elif was is not None:
-        what = "the variant is gone" if new is None else f"its {metric} were not measured"
-        yield rule.verdict("vanished", "", f"{what} (left out on purpose: --only, or drbench baseline remove)")
-    elif found is not None:
+    before, now = (None if facts is None else facts.of(metric) for facts in (old, new))
+    if before is not None and now is not None:
+        yield from JUDGES.get(metric, scores.judge)(before, now, rule)
+    elif before is not None:
+        reason = "the run does not have the variant" if new is None else f"the run has no {metric} of it"
+        yield rule.verdict("vanished", "", f"{reason} (if intended: --only, or drbench baseline remove)")
+    elif now is not None:
         yield rule.verdict("new", "", "not in the reference (drbench baseline save adds it)")
 
 
-def _notes(found: Sequence[Verdict], noisy: int) -> Iterator[str]:
+def _notes(verdicts: Sequence[Verdict], noisy: int) -> Iterator[str]:
     if noisy:
         each = f"s hold together with {LEVEL:.0%}, {shared(LEVEL, noisy):.3%} each (Bonferroni)"
         yield f"{noisy} noisy comparison{each if noisy > 1 else f' holds with {LEVEL:.0%}'}"
-    if any(verdict.metric == "latency" and verdict.unit == "ratio" for verdict in found):
-        yield "latency is the ratio to the plain network: slow-downs of both at once need --against GITREF"
+    if any(verdict.metric == "latency" and verdict.unit == "ratio" for verdict in verdicts):
+        yield "latency is the ratio to the plain network: use --against GITREF to detect slowdowns of both"

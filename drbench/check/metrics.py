@@ -1,4 +1,4 @@
-"""The metrics of the gate: what is measured of any network, and the figures that the run's task declares."""
+"""The metrics of the gate: those of every network, and the figures that the run's task declares."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from drbench.figures import Figure, TaskFigures
 class Metric:
     """One metric.
 
-    `stage`: whose records it is taken from. `title`: what reports of a check call it. `limit`: how much worse is no
-    regression where nothing else is asked for: a share of the reference, of a task's `figure` a difference.
+    stage: the stage whose records have it.
+    title: its name in reports of a check.
+    limit: the default limit: relative to the reference, or a difference for a task's `figure`.
     """
 
     name: str
@@ -36,7 +37,7 @@ COMMON: Mapping[str, Metric] = {
 
 
 def of_figure(figure: Figure) -> Metric:
-    """The metric that a declared figure is."""
+    """The metric of a declared figure."""
     return Metric(figure.name, "train", figure.called, 0.0, figure)
 
 
@@ -47,7 +48,7 @@ def of_task(task: TaskFigures) -> dict[str, Metric]:
 
 
 def usual(task: TaskFigures) -> tuple[str, ...]:
-    """The metrics that are compared where none are asked for."""
+    """The metrics that are compared by default."""
     return (*COMMON, task.headline)
 
 

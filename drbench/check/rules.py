@@ -1,4 +1,4 @@
-"""How much worse a figure may be, and what an unresolved one counts for: by metric and variant; the last row wins."""
+"""Limits and policies for unresolved figures, by metric and variant. If several rows match, the last one applies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from drbench.figures import CLASSIFY, TaskFigures
 from drbench.suite.tables import CheckTable, ThresholdTable
 
 LEVEL = 0.99
-"""Of two-sided intervals, all noisy comparisons of a check together: one false regression in 200 checks at most."""
+"""Level of the two-sided intervals of all noisy comparisons of a check together: at most one false regression in 200
+checks."""
 
 POLICIES = ("warn", "fail")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a verdict on one metric of one variant goes by; makes the verdict.
+    """The rule for one metric of one variant; makes its verdicts.
 
-    `limit` None: the metric's own. `level`: of this comparison's interval. `allowed`: fields that may differ.
+    limit: None: the default of the metric.
+    level: of the interval of this comparison.
+    allowed: conditions that may differ. differs: those of them that do.
     """
 
     metric: Metric
@@ -39,28 +42,28 @@ class Rule:
 
     @property
     def bound(self) -> float:
-        """The limit that holds."""
+        """The limit that applies."""
         return self.metric.limit if self.limit is None else self.limit
 
     def verdict(self, outcome: str, figure: str, text: str, **more: Any) -> Verdict:
-        """The Verdict; unresolved and refused ones fail only where that was asked for."""
+        """The Verdict. Unresolved and refused ones fail only if `on_unresolved` is "fail"."""
         fails = outcome not in ("unresolved", "refused") or self.on_unresolved == "fail"
-        about = {"limit": self.bound, "allowed": self.differs, "declared": self.metric.figure, **more}
-        return Verdict(self.metric.name, figure, self.variant, outcome, text, fails=fails, **about)
+        fields = {"limit": self.bound, "allowed": self.differs, "declared": self.metric.figure, **more}
+        return Verdict(self.metric.name, figure, self.variant, outcome, text, fails=fails, **fields)
 
     def compared(self, figure: str, before: Conditions, now: Conditions) -> Rule | Verdict:
-        """The rule to go on with, which names what was allowed to differ; or the refusal, with both values."""
-        found = differences(before, now)
-        refused = {key: values for key, values in found.items() if key not in self.allowed}
+        """The rule for the comparison, with the allowed differences; or a refusal that names both values."""
+        different = differences(before, now)
+        refused = {key: values for key, values in different.items() if key not in self.allowed}
         if refused:
             hint = " ".join(f"--allow-different {key}" for key in refused)
             return self.verdict("refused", figure, f"not comparable: {in_words(refused)} ({hint} compares anyway)")
-        return replace(self, differs=tuple(sorted(found)))
+        return replace(self, differs=tuple(sorted(different)))
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The suite's [check] table, and the command line's say over it. `task`: whose figures the metrics are."""
+    """The suite's [check] table with the options of the command line. `task`: the task that declares the metrics."""
 
     metrics: tuple[str, ...]
     on_unresolved: str = "warn"
@@ -70,20 +73,20 @@ class Rules:
     task: TaskFigures = CLASSIFY
 
     def of_task(self, task: TaskFigures) -> Rules:
-        """The same for a task. InputError where it does not have one of the metrics."""
+        """The same rules for a task. InputError if it does not have one of the metrics."""
         known.check([row.metric for row in self.thresholds], task)
         return replace(self, metrics=known.check(self.metrics, task), task=task)
 
     def rule(self, metric: str, variant: str, level: float = LEVEL) -> Rule:
-        """Of one metric of one variant."""
+        """The rule for one metric of one variant."""
         limit: float | None = None
         policy = self.on_unresolved
         for row in self.thresholds:
             if row.metric == metric and chosen(variant, (row.variants,)):
                 limit = limit if row.limit is None else row.limit
                 policy = row.on_unresolved or policy
-        of = known.of_task(self.task)[metric]
-        return Rule(of, variant, limit, policy, level, self.allowed, self.checkpoints)
+        resolved = known.of_task(self.task)[metric]
+        return Rule(resolved, variant, limit, policy, level, self.allowed, self.checkpoints)
 
 
 def rules(
@@ -95,16 +98,16 @@ def rules(
     allowed: Iterable[str] = (),
     checkpoints: bool = False,
 ) -> Rules:
-    """The table with the options over it: `latency=0.03`, `latency:GLOB=0.05`; `fail`, `latency=fail`. InputError.
+    """The table, overridden by options: `latency=0.03`, `latency:GLOB=0.05`; `fail`, `latency=fail`.
 
-    The names of metrics are checked later, by `Rules.of_task`, because they depend on the task.
+    InputError for a wrong option. `Rules.of_task` checks the names of metrics later, because they depend on the task.
     """
     rows = [*table.thresholds, *(_threshold(text) for text in limits)]
     policy: str = table.on_unresolved
     for text in on_unresolved:
         metric, equals, word = text.rpartition("=")
         if word not in POLICIES:
-            raise InputError(f"--on-unresolved {text!r}: {word!r} should be warn or fail, as in fail or latency=fail")
+            raise InputError(f"--on-unresolved: got {text!r}; expected warn or fail, such as fail or latency=fail")
         if equals:
             rows.append(ThresholdTable.model_validate({"metric": metric, "on_unresolved": word}))
         else:
@@ -114,7 +117,7 @@ def rules(
 
 
 def _threshold(text: str) -> ThresholdTable:
-    """The row that METRIC=SHARE or METRIC:GLOB=SHARE says."""
+    """The row for METRIC=SHARE or METRIC:GLOB=SHARE."""
     where, _, number = text.rpartition("=")
     metric, _, glob = where.partition(":")
     try:
@@ -122,5 +125,7 @@ def _threshold(text: str) -> ThresholdTable:
     except ValueError:
         share = -1.0
     if not where or not 0 <= share < float("inf"):
-        raise InputError(f"--limit {text!r}: METRIC=SHARE is wanted, as in latency=0.03 or 'latency:mobilenet*=0.05'")
+        raise InputError(
+            f"--limit: got {text!r}; expected METRIC=SHARE, such as latency=0.03 or 'latency:mobilenet*=0.05'"
+        )
     return ThresholdTable.model_validate({"metric": metric, "variants": glob or "*", "limit": share})

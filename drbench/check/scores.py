@@ -1,4 +1,4 @@
-"""Figures of a task: of given weights unit by unit, of trained networks seed by seed (see statistics.accuracy)."""
+"""Verdicts on figures of a task: by image for given weights, by seed for trained networks (statistics.accuracy)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drbench.statistics.samples import LEAST_SEEDS
 
 
 def judge(before: Scores, now: Scores, rule: Rule) -> Iterator[Verdict]:
-    """Weights that were given, or `rule.checkpoints`: a verdict for each seed. Else one for all seeds."""
+    """One verdict per seed for given weights or with `rule.checkpoints`, else one for all seeds."""
     trained = bool(before.training and now.training)
     if trained and not rule.checkpoints:
         yield _operator(before, now, rule)
@@ -29,61 +29,61 @@ def judge(before: Scores, now: Scores, rule: Rule) -> Iterator[Verdict]:
     for seed in [*old, *(seed for seed in new if seed not in old)]:
         figure = "" if seed is None else f"seed {seed}"
         if seed not in new:
-            yield same.verdict("vanished", figure, "these weights are no longer there", before=old[seed].value)
+            yield same.verdict("vanished", figure, "the run does not have these weights", before=old[seed].value)
         elif seed not in old:
-            yield same.verdict("new", figure, "these weights were not there before", now=new[seed].value)
+            yield same.verdict("new", figure, "the reference does not have these weights", now=new[seed].value)
         else:
             yield _checkpoints(old[seed], new[seed], now, same, figure)
 
 
-def _by_seed(found: Scores) -> dict[int | None, Seed]:
-    return {one.seed: one for one in found.seeds}
+def _by_seed(scores: Scores) -> dict[int | None, Seed]:
+    return {entry.seed: entry for entry in scores.seeds}
 
 
 def _checkpoints(old: Seed, new: Seed, scores: Scores, rule: Rule, figure: str) -> Verdict:
-    of, unit = scores.declared, scores.unit
-    about = {"unit": of.unit, "before": old.value, "now": new.value, "effect": new.value - old.value}
-    if not of.per_unit:
+    declared, unit = scores.declared, scores.unit
+    values = {"unit": declared.unit, "before": old.value, "now": new.value, "effect": new.value - old.value}
+    if not declared.per_unit:
         if old == new:
-            return rule.verdict("held", figure, "the same figure as before", **about)
-        text = f"cannot resolve: one set of weights has no interval of {of.called}; {LEAST_SEEDS} seeds have one"
-        return rule.verdict("unresolved", figure, text, **about)
+            return rule.verdict("held", figure, "the same figure as before", **values)
+        text = f"cannot resolve: an interval of {declared.called} needs {LEAST_SEEDS} seeds"
+        return rule.verdict("unresolved", figure, text, **values)
     if not old.correct or old.count != new.count:
-        text = f"right and wrong of {new.count} {unit}s beside {old.count}: these cannot be paired"
-        return rule.verdict("refused", figure, text, **about)
-    found = by_images(old.answers, new.answers, limit=rule.bound, level=rule.level, tolerance=of.tolerance)
-    about |= {"effect": found.effect, "interval": found.interval}
-    text = f"{_said(found, of)} ({new.count:,} {unit}s, {found.count} differ)"
-    return rule.verdict(found.outcome, figure, text, **about)
+        text = f"answers on {old.count} and {new.count} {unit}s cannot be paired"
+        return rule.verdict("refused", figure, text, **values)
+    change = by_images(old.answers, new.answers, limit=rule.bound, level=rule.level, tolerance=declared.tolerance)
+    values |= {"effect": change.effect, "interval": change.interval}
+    text = f"{_sensitivity(change, declared)} ({new.count:,} {unit}s, {change.count} differ)"
+    return rule.verdict(change.outcome, figure, text, **values)
 
 
 def _operator(before: Scores, now: Scores, rule: Rule) -> Verdict:
-    """All seeds together; fewer than LEAST_SEEDS say nothing, unless all is as it was before."""
-    of = now.declared
+    """The verdict over all seeds. It is unresolved with fewer than LEAST_SEEDS, unless all answers are unchanged."""
+    declared = now.declared
     same = rule.compared("", {**before.conditions, **before.training}, {**now.conditions, **now.training})
     if isinstance(same, Verdict):
         return same
-    old = {one.seed: one.value for one in before.seeds}
-    new = {one.seed: one.value for one in now.seeds}
-    means = {"unit": of.unit, "before": sum(old.values()) / len(old), "now": sum(new.values()) / len(new)}
+    old = {entry.seed: entry.value for entry in before.seeds}
+    new = {entry.seed: entry.value for entry in now.seeds}
+    means = {"unit": declared.unit, "before": sum(old.values()) / len(old), "now": sum(new.values()) / len(new)}
     means["effect"] = means["now"] - means["before"]  # type: ignore[operator]
-    if _by_seed(before) == _by_seed(now) and all(one.correct or not of.per_unit for one in now.seeds):
-        what = f"every {now.unit} answered as before" if of.per_unit else "the same figures as before"
-        return same.verdict("held", "", f"{what}, {len(new)} seeds", **means)
+    if _by_seed(before) == _by_seed(now) and all(entry.correct or not declared.per_unit for entry in now.seeds):
+        text = f"the same answer for every {now.unit}" if declared.per_unit else "the same figures as before"
+        return same.verdict("held", "", f"{text}, {len(new)} seeds", **means)
     if min(len(old), len(new)) < LEAST_SEEDS:
         text = (
-            f"{len(new)} and {len(old)} seeds: a claim about trained networks needs {LEAST_SEEDS} of each "
-            "(--checkpoints judges just these weights)"
+            f"{len(old)} and {len(new)} seeds: a claim about trained networks needs {LEAST_SEEDS} of each "
+            "(--checkpoints compares the weights)"
         )
         return same.verdict("unresolved", "", text, **means)
-    found = by_seeds(old, new, limit=rule.bound, level=rule.level, sign=of.sign, tolerance=of.tolerance)
-    means |= {"effect": found.effect, "interval": found.interval}
-    return same.verdict(found.outcome, "", f"{_said(found, of)} ({found.count} seeds)", **means)
+    change = by_seeds(old, new, limit=rule.bound, level=rule.level, sign=declared.sign, tolerance=declared.tolerance)
+    means |= {"effect": change.effect, "interval": change.interval}
+    return same.verdict(change.outcome, "", f"{_sensitivity(change, declared)} ({change.count} seeds)", **means)
 
 
-def _said(found: Change, of: Figure) -> str:
-    """ "shows drops from 1.10 points on in 80% of cases" """
-    start = "cannot resolve: " if found.outcome == "unresolved" else ""
-    what = "drops" if of.sign > 0 else "rises"
-    unit = "points" if of.is_fraction else of.unit
-    return f"{start}shows {what} from {of.number(found.sees)} {unit} on in {POWER:.0%} of cases"
+def _sensitivity(change: Change, figure: Figure) -> str:
+    """Such as "detects drops of at least 1.10 points in 80% of cases"."""
+    start = "cannot resolve: " if change.outcome == "unresolved" else ""
+    noun = "drops" if figure.sign > 0 else "rises"
+    unit = "points" if figure.is_fraction else figure.unit
+    return f"{start}detects {noun} of at least {figure.number(change.sees)} {unit} in {POWER:.0%} of cases"

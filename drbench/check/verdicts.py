@@ -1,4 +1,4 @@
-"""What a check found, figure by figure, and the exit code that follows."""
+"""The verdicts of a check, one per figure, and the exit code that follows from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drbench.errors import DONE, FAILED, NOTHING, REGRESSION, UNRESOLVED
 from drbench.figures import Figure
 
 OUTCOMES = ("failed", "regression", "vanished", "unresolved", "refused", "new", "improvement", "held")
-"""The worst first. failed: did not run. vanished, new: in only one of the two. refused: not comparable."""
+"""In order, worst first. failed: did not run. vanished, new: on one side only. refused: not comparable."""
 
 _CODES: Mapping[str, int] = {
     "failed": FAILED,
@@ -24,11 +24,14 @@ _ORDER = (FAILED, REGRESSION, NOTHING, UNRESOLVED, DONE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure of one variant. Ratios and intervals are shares: 1.02 is 2% more.
+    """The verdict on one figure of one variant.
 
-    `variant` is architecture/label. `declared`: the figure, where it is one of a task. `interval` belongs to `effect`,
-    what was judged: a ratio, or of a task's figure a difference. `fails`: whether it counts for the exit code (an
-    unresolved or refused one may only warn). `allowed`: conditions that differ and were allowed to.
+    variant: architecture/label.
+    effect: what was judged: a ratio (1.02 is 2% more), or a difference for a figure of a task.
+    interval: of `effect`.
+    fails: whether it counts for the exit code; an unresolved or refused verdict may only warn.
+    allowed: conditions that differ and were allowed to differ.
+    declared: the figure, if it is one of a task.
     """
 
     metric: str
@@ -50,7 +53,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Checked:
-    """A whole check: of `run` (an id) of `suite`, against `reference` (a baseline file, a run, a commit)."""
+    """The result of a check of `run` (an id) of `suite` against `reference` (a baseline file, a run, a commit)."""
 
     suite: str
     run: str
@@ -61,8 +64,8 @@ class Checked:
 
     @property
     def exit_code(self) -> int:
-        """By the table of docs/architecture.md; nothing that could be compared is 3."""
-        found = {_CODES.get(v.outcome, DONE) for v in self.verdicts if v.fails}
+        """The exit code by the table in docs/architecture.md; 3 if nothing could be compared."""
+        codes = {_CODES.get(v.outcome, DONE) for v in self.verdicts if v.fails}
         if not any(v.outcome not in ("refused", "new") for v in self.verdicts):
-            found.add(NOTHING)
-        return next(code for code in _ORDER if code in found or code == DONE)
+            codes.add(NOTHING)
+        return next(code for code in _ORDER if code in codes or code == DONE)

@@ -102,9 +102,9 @@ def answers(seed: str) -> str:
     [
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
-        ("[]", "no baseline of drbench"),
-        ('{"format": "else"}', "no baseline of drbench"),
-        ('{"format": "drbench-baseline", "version": 2}', "has version 2, this drbench reads 1"),
+        ("[]", "is not a drbench baseline"),
+        ('{"format": "else"}', "is not a drbench baseline"),
+        ('{"format": "drbench-baseline", "version": 2}', "got version 2; expected 1"),
         ('{"format": "drbench-baseline", "version": 1, "suits": {}}', "suits: Extra inputs"),
         ('{"format": "drbench-baseline", "version": 1, "suites": {"s": {"a/b": {}}}}', "suites.s.a/b.hash"),
         ("\udcff", "cannot be read"),
@@ -136,7 +136,7 @@ def test_figures_edited_by_hand_are_checked(full, tmp_path: Path) -> None:
         text = files.dumps(save(full))
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        with pytest.raises(InputError, match="save it anew or mend it by hand"):
+        with pytest.raises(InputError, match="Save it again, or correct it"):
             files.read(path)
 
 

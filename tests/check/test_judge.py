@@ -78,13 +78,13 @@ def test_layers_that_come_and_go(book) -> None:
     assert (more.outcome, more.layer) == ("regression", "head")
     assert "is new" in more.text
     assert (less.outcome, less.layer) == ("improvement", "head")
-    assert "is gone" in less.text
+    assert "is missing" in less.text
 
 
 def test_other_names_alone_are_no_other_cost(book) -> None:
     found = verdicts(book().costs(), layers(book, stem={"name": "first"}))
     assert {v.outcome for v in found} == {"held"}
-    assert "other names" in found[0].text
+    assert "some renamed" in found[0].text
 
 
 def test_layers_of_one_name_are_no_way_past_the_gate(book) -> None:
@@ -337,11 +337,11 @@ def test_options_win_over_the_table_and_the_last_row_over_the_others() -> None:
     ("options", "said"),
     [
         ({"metrics": ["cost"]}, "unknown metric 'cost': did you mean 'costs'"),
-        ({"limits": ["latency"]}, "METRIC=SHARE is wanted"),
-        ({"limits": ["latency=-1"]}, "METRIC=SHARE is wanted"),
-        ({"limits": ["latency=nan"]}, "METRIC=SHARE is wanted"),
+        ({"limits": ["latency"]}, "expected METRIC=SHARE"),
+        ({"limits": ["latency=-1"]}, "expected METRIC=SHARE"),
+        ({"limits": ["latency=nan"]}, "expected METRIC=SHARE"),
         ({"limits": ["latncy=0.1"]}, "did you mean 'latency'"),
-        ({"on_unresolved": ["ignore"]}, "should be warn or fail"),
+        ({"on_unresolved": ["ignore"]}, "expected warn or fail"),
         ({"on_unresolved": ["speed=fail"]}, "unknown metric 'speed'"),
     ],
 )

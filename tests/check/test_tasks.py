@@ -180,7 +180,7 @@ def test_texts_have_the_unit_and_the_digits(worse: Checked) -> None:
         assert "+2.5 degrees" in text
         assert "93.6%" in text
         assert "+8.6 pt" in text
-    assert "shows rises from" in FORMATS["md"](worse, 120, False)
+    assert "detects rises of at least" in FORMATS["md"](worse, 120, False)
 
 
 def test_data_have_the_raw_figures(worse: Checked) -> None:

@@ -82,7 +82,7 @@ def test_nothing_to_compare_is_3(saved, book, drbench) -> None:
     assert saved(book("0718").costs(counting=2).costs("net/drconv m=8", counting=2)).code == 3
     unknown = drbench("check", "smoke")  # told before anything is measured
     assert (unknown.code, unknown.out) == (3, "")
-    assert "knows nothing of suite 'smoke' (it holds: two)" in unknown.err
+    assert "does not have suite 'smoke' (its suites: two)" in unknown.err
     found = drbench("check", "--run", "20261101-1200-two-ab12", "--only", "nothing*")
     assert (found.code, found.err.count("\n")) == (3, 1)
     assert "--only nothing*" in found.err
@@ -166,8 +166,8 @@ def test_judging_a_run_loads_no_torch(saved, book, tmp_path: Path) -> None:
         (("--run", "latest", "--against", "a", "--baseline", "b"), ("one of the two",)),
         (("--run", "2019"), ("no run '2019'",)),
         (("--run", "latest", "--metrics", "cost"), ("unknown metric 'cost'", "did you mean 'costs'")),
-        (("--run", "latest", "--limit", "2%"), ("--limit '2%'", "latency=0.03")),
-        (("--run", "latest", "--on-unresolved", "pass"), ("--on-unresolved 'pass'", "warn or fail")),
+        (("--run", "latest", "--limit", "2%"), ("--limit: got '2%'", "latency=0.03")),
+        (("--run", "latest", "--on-unresolved", "pass"), ("--on-unresolved: got 'pass'", "warn or fail")),
         (("--run", "latest", "--against", "2019"), ("is no run in", "drbench check SUITE --against GITREF")),
         (("--run", "latest", "--format", "html"), ("unknown format 'html'", "terminal")),
         (("--run", "latest", "-o", "c.html"), ("-o: got 'c.html'", ".xml")),

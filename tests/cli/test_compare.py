@@ -54,7 +54,7 @@ def test_only_some_metrics(two, drbench) -> None:
         ((FIRST, "2019"), 2, "no run '2019'"),
         ((FIRST, FIRST), 2, "expected two runs"),
         ((FIRST, SECOND, "--metrics", "memory"), 3, "no records of memory"),
-        ((FIRST, SECOND, "--only", "nothing"), 3, "--only nothing leaves nothing"),
+        ((FIRST, SECOND, "--only", "nothing"), 3, "--only nothing selects no variant"),
     ],
 )
 def test_wrong_input_is_one_line(two, drbench, arguments, code: int, part: str) -> None:

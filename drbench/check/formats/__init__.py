@@ -1,4 +1,4 @@
-"""What a check found as text: for people, for GitHub, for programs. The same check gives the same bytes."""
+"""A check as text: for people, for GitHub, for programs. Equal checks give equal bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What was measured now in Bencher Metric Format: {benchmark: {measure: {value, lower_value?, upper_value?}}}.
+"""The present figures in Bencher Metric Format: {benchmark: {measure: {value, lower_value?, upper_value?}}}.
 
-Bencher (https://bencher.dev/docs/reference/bencher-metric-format) keeps figures over time and has thresholds of its
-own, so verdicts are not part of it. Its built-in measure `latency` is in nanoseconds; the others are in the unit of the
-figure: multiply-adds, parameters, bytes, ratios; those of a task in the unit that it declares.
+Bencher (https://bencher.dev/docs/reference/bencher-metric-format) stores figures over time and has its own thresholds,
+so verdicts are not included. Its built-in measure `latency` is in nanoseconds. The others are in the unit of the
+figure: multiply-adds, parameters, bytes, ratios, or the unit that a task declares.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ NANOSECONDS = 1e9
 
 
 def as_bencher(checked: Checked, width: int, color: bool) -> str:
-    """Of every figure that is there now. Ends are those of the interval of its change, from the reference's figure."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """All present figures. Bounds are those of the interval of the change, applied to the reference's figure."""
+    benchmarks: dict[str, dict[str, dict[str, float]]] = {}
     for verdict in checked.verdicts:
         if verdict.now is None or not math.isfinite(verdict.now):
             continue
-        name, place = names(verdict)  # where it was taken makes it another benchmark, as in "net/conv b=8"
+        name, place = names(verdict)  # the place is part of the name of the benchmark, such as "net/conv b=8"
         scale = NANOSECONDS if verdict.unit == "s" else 1.0
         metric = {"value": scale * verdict.now}
         for end, value in zip(("lower_value", "upper_value"), _ends(verdict), strict=False):
             if math.isfinite(value):
                 metric[end] = scale * value
         benchmark = " ".join(printable(part, LONGEST_BENCHMARK) for part in (verdict.variant, place) if part)
-        found.setdefault(benchmark[:LONGEST_BENCHMARK], {})[_slug(name)] = metric
-    return to_json(found, finite=True)
+        benchmarks.setdefault(benchmark[:LONGEST_BENCHMARK], {})[_slug(name)] = metric
+    return to_json(benchmarks, finite=True)
 
 
 def _slug(name: str) -> str:
-    """ "latency ratio" -> "latency-ratio" """
+    """Convert "latency ratio" to "latency-ratio"."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_MEASURE]
 
 

@@ -1,4 +1,4 @@
-"""A check as JSON, whole; drbench/check/schema.json says what is in it."""
+"""A complete check as JSON; drbench/check/schema.json defines its fields."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from drbench.check.verdicts import Checked, Verdict
 from drbench.text import to_json
 
 FORMAT, VERSION = "drbench-check", 1
-"""The version changes when a reader of the one before would misread it."""
+"""The version changes if readers of the previous one would misread the document."""
 
 
 def as_json(checked: Checked, width: int, color: bool) -> str:
-    """All figures raw; one that is not finite (the open end of an interval) is null, for JSON has no word for it."""
+    """The check with raw figures. A value that is not finite (the open end of an interval) is null."""
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -32,11 +32,11 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {name: value for name, value in asdict(verdict).items() if name != "declared"}
 
 
-def _finite(found: Any) -> Any:
-    if isinstance(found, float):
-        return found if math.isfinite(found) else None
-    if isinstance(found, Mapping):
-        return {str(key): _finite(value) for key, value in found.items()}
-    if isinstance(found, list | tuple):
-        return [_finite(value) for value in found]
-    return found
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

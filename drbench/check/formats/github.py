@@ -1,4 +1,4 @@
-"""A check as GitHub workflow commands: annotations that need no token, so that they work for a fork's pull request."""
+"""A check as GitHub workflow commands: annotations without a token, which also work for pull requests of forks."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from drbench.check.verdicts import Checked, Verdict
 from drbench.text import CELL, LINE, printable
 
 MOST = 10
-"""Annotations of one kind that GitHub shows of a step."""
+"""Maximum number of annotations of one kind that GitHub shows per step."""
 
 
 def as_annotations(checked: Checked, width: int, color: bool) -> str:
-    """An error for every figure that counts for the exit code, a warning or notice for the others that did not hold,
-    then the whole check in one plain line.
+    """An error for every figure that counts for the exit code, a warning or notice for others that did not hold.
+
+    The last line is a summary of the check as plain text.
     """
-    found: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
+    annotations: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
     for verdict in wording.worst_first(checked.verdicts):
         if verdict.outcome != "held":
             title = f"drbench: {verdict.outcome} of {wording.figure(verdict)}"
-            found[_kind(verdict)].append((title, _message(verdict)))
+            annotations[_kind(verdict)].append((title, _message(verdict)))
     lines = []
-    for kind, those in found.items():
-        if len(those) > MOST:
-            rest = f"and {len(those) - MOST + 1} more like these; the summary lists them"
-            those = [*those[: MOST - 1], ("drbench", rest)]
-        lines += [f"::{kind} title={_property(title)}::{_data(message)}" for title, message in those]
+    for kind, entries in annotations.items():
+        if len(entries) > MOST:
+            rest = f"and {len(entries) - MOST + 1} more, see the summary"
+            entries = [*entries[: MOST - 1], ("drbench", rest)]
+        lines += [f"::{kind} title={_property(title)}::{_data(message)}" for title, message in entries]
     return "\n".join([*lines, wording.headline(checked)]) + "\n"
 
 
@@ -36,12 +37,12 @@ def _kind(verdict: Verdict) -> str:
 
 
 def _message(verdict: Verdict) -> str:
-    said = (wording.figures(verdict), wording.explanation(verdict))
-    return f"{verdict.variant}: {'; '.join(part for part in said if part)}"
+    parts = (wording.figures(verdict), wording.explanation(verdict))
+    return f"{verdict.variant}: {'; '.join(part for part in parts if part)}"
 
 
 def _data(text: str) -> str:
-    """One line: a line break would end the command."""
+    """Text on one line, because a line break would end the command."""
     return printable(text, LINE).replace("%", "%25")
 
 

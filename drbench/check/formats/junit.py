@@ -1,4 +1,4 @@
-"""A check as JUnit XML: a suite for every metric, a case for every figure of every variant."""
+"""A check as JUnit XML: one test suite per metric, one test case per figure of a variant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ELEMENTS = {"failed": "error", "regression": "failure", "vanished": "failure", 
 
 
 def as_junit(checked: Checked, width: int, color: bool) -> str:
-    """What counts for the exit code is a failure or an error; what could not be told or compared is skipped."""
+    """Figures that count for the exit code are failures or errors; other unresolved or refused ones are skipped."""
     root = ElementTree.Element("testsuites", {"name": printable(f"drbench {checked.suite}")})
     metrics = dict.fromkeys(verdict.metric for verdict in checked.verdicts)
     for metric in metrics:
@@ -23,7 +23,7 @@ def as_junit(checked: Checked, width: int, color: bool) -> str:
         for verdict in own:
             _case(suite, checked, verdict)
         _count(suite, [suite])
-    if checked.exit_code == NOTHING:  # all is skipped, which readers of this format take for a pass
+    if checked.exit_code == NOTHING:  # all cases are skipped, which readers of this format treat as a pass
         suite = ElementTree.SubElement(root, "testsuite", {"name": "check"})
         case = ElementTree.SubElement(suite, "testcase", {"name": "something was compared", "classname": "check"})
         text = printable(wording.headline(checked))
@@ -44,14 +44,14 @@ def _case(suite: ElementTree.Element, checked: Checked, verdict: Verdict) -> Non
         return
     element = _ELEMENTS.get(verdict.outcome, "skipped") if verdict.fails else "skipped"
     message = printable(f"{verdict.outcome}: {wording.explanation(verdict)}".removesuffix(": "))
-    found = ElementTree.SubElement(case, element, {"message": message})
+    outcome = ElementTree.SubElement(case, element, {"message": message})
     if element != "skipped":
-        found.set("type", verdict.outcome)
-        found.text = text
+        outcome.set("type", verdict.outcome)
+        outcome.text = text
 
 
 def _count(element: ElementTree.Element, suites: Sequence[ElementTree.Element]) -> None:
-    """The attributes that say how many cases there are, and how they ended."""
+    """Set the attributes with the numbers of cases, failures, errors and skipped cases."""
     cases = [case for suite in suites for case in suite.iter("testcase")]
     element.set("tests", str(len(cases)))
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):

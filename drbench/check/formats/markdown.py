@@ -9,11 +9,11 @@ from drbench.check.verdicts import Checked, Verdict
 from drbench.text import LINE, markdown
 
 MOST_ROWS = 100
-"""Of a table: a comment may have 65,536 characters."""
+"""Maximum number of rows of a table: a comment may have at most 65,536 characters."""
 
 
 def as_markdown(checked: Checked, width: int, color: bool) -> str:
-    """What did not hold in a table, what held folded away below it; `width` and `color` mean nothing here."""
+    """A table of the figures that did not hold, and a folded table of the others. `width` and `color` are unused."""
     ordered = wording.worst_first(checked.verdicts)
     open_, held = ([v for v in ordered if wording.passed(v) is passed] for passed in (False, True))
     improved = any(verdict.outcome == "improvement" for verdict in held)

@@ -1,4 +1,4 @@
-"""A check for a terminal: what is worse first, variant by variant; what is exact and held is only counted."""
+"""A check for a terminal: by variant, worst first. Exact figures that held are only counted."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ INDENT = "  "
 
 
 def as_terminal(checked: Checked, width: int, color: bool) -> str:
-    """A table of `width` characters where names allow it, notes, and the exit code's meaning last."""
+    """A table of `width` characters (wider for long names), notes, and the meaning of the exit code."""
     page = Page(width, color)
     page.text(f"check of {wording.about(checked)}", "bold cyan")
     shown = _by_variant([verdict for verdict in wording.worst_first(checked.verdicts) if _worth_a_line(verdict)])
     if shown:
         _table(page, shown, width)
-    unsaid = len(checked.verdicts) - len(shown)
-    if unsaid:
-        page.text(f"{unsaid} exact figure{'' if unsaid == 1 else 's'} held", "dim")
+    hidden = len(checked.verdicts) - len(shown)
+    if hidden:
+        page.text(f"{hidden} exact figure{'' if hidden == 1 else 's'} held", "dim")
     for note in checked.notes:
         page.text(note, "yellow")
     page.text(wording.headline(checked), "bold green" if checked.exit_code == DONE else "bold red")
@@ -43,14 +43,14 @@ def as_terminal(checked: Checked, width: int, color: bool) -> str:
 
 
 def _worth_a_line(verdict: Verdict) -> bool:
-    """A cost that held says no more than that; what was measured shows how sure it is."""
+    """Whether a verdict has a line of its own. Costs that held have none; measured figures show their intervals."""
     return verdict.outcome != "held" or verdict.metric != "costs" or bool(verdict.allowed)
 
 
 def _by_variant(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Those of one variant together, where its worst one would stand."""
-    place = {name: number for number, name in enumerate(dict.fromkeys(verdict.variant for verdict in verdicts))}
-    return sorted(verdicts, key=lambda verdict: place[verdict.variant])
+    """Group verdicts by variant. A group is at the position of its worst verdict."""
+    position = {name: number for number, name in enumerate(dict.fromkeys(verdict.variant for verdict in verdicts))}
+    return sorted(verdicts, key=lambda verdict: position[verdict.variant])
 
 
 def _table(page: Page, verdicts: Sequence[Verdict], width: int) -> None:
@@ -61,7 +61,7 @@ def _table(page: Page, verdicts: Sequence[Verdict], width: int) -> None:
         Cells(("change", ""), tuple(map(wording.change, verdicts))),
         Cells(("", ""), tuple(verdict.outcome for verdict in verdicts), left=True),
     ]
-    # One block however wide, so that there is a line for every verdict.
+    # A single block of columns, whatever its width, so that each verdict has one line.
     lines = lay_out(name, [column for column in columns if any(column.cells)], 1_000_000)
     head, rows = lines[: -len(verdicts)], lines[-len(verdicts) :]
     page.lines(head)
@@ -72,6 +72,8 @@ def _table(page: Page, verdicts: Sequence[Verdict], width: int) -> None:
             page.text(printable(variant, CELL), "bold")
         row.stylize(_STYLES.get(verdict.outcome, ""))
         page.lines([row])
-        said = wording.explanation(verdict)
-        if said and verdict.outcome != "held":
-            page.lines([Text(f"{INDENT * 2}{line}", style="dim") for line in wrap(printable(said), max(width - 4, 20))])
+        explanation = wording.explanation(verdict)
+        if explanation and verdict.outcome != "held":
+            page.lines(
+                [Text(f"{INDENT * 2}{line}", style="dim") for line in wrap(printable(explanation), max(width - 4, 20))]
+            )

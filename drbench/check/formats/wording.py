@@ -1,4 +1,4 @@
-"""What all formats share: which verdict comes first, how a figure reads, what an exit code means."""
+"""Text that all formats share: the order of verdicts, figures as text, the meaning of exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEANINGS: Mapping[int, str] = {
     REGRESSION: "worse than the reference",
     NOTHING: "nothing could be compared",
     FAILED: "something failed to run",
-    UNRESOLVED: "cannot tell, and was asked to fail on that",
+    UNRESOLVED: "unresolved, and unresolved figures fail",
 }
 _PASSED = ("held", "improvement")
 _NOUNS = ("regression", "improvement")
@@ -32,15 +32,16 @@ COUNTS = ("multiply-adds", "parameters", "elements")
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """By outcome, and what only warns after what fails; else in the order of the check."""
+    """Sorted by outcome, failing ones before those that only warn; otherwise in the order of the check."""
     return sorted(verdicts, key=lambda verdict: (OUTCOMES.index(verdict.outcome), not verdict.fails))
 
 
 def counted(checked: Checked) -> str:
-    """ "2 regressions, 16 held" """
-    found = Counter(verdict.outcome for verdict in checked.verdicts)
+    """Such as "2 regressions, 16 held"."""
+    numbers = Counter(verdict.outcome for verdict in checked.verdicts)
     counts = (
-        f"{found[outcome]} {outcome}{'s' if outcome in _NOUNS and found[outcome] > 1 else ''}" for outcome in OUTCOMES
+        f"{numbers[outcome]} {outcome}{'s' if outcome in _NOUNS and numbers[outcome] > 1 else ''}"
+        for outcome in OUTCOMES
     )
     return ", ".join(text for text in counts if not text.startswith("0 ")) or "no figures"
 
@@ -51,18 +52,18 @@ def headline(checked: Checked) -> str:
 
 
 def about(checked: Checked) -> str:
-    """What was compared with what."""
+    """The suite, the run and the reference."""
     run = f", run {checked.run}" if checked.run else ""
     return f"suite {checked.suite}{run}, against {checked.reference}"
 
 
 def passed(verdict: Verdict) -> bool:
-    """Held or better. (One that only warns has not passed.)"""
+    """Whether a figure held or improved. A verdict that only warns has not passed."""
     return verdict.outcome in _PASSED
 
 
 def names(verdict: Verdict) -> tuple[str, str]:
-    """What was judged, in a word or two, and where: ("multiply-adds", ""), ("latency ratio", "b=8")."""
+    """The name of the figure and its place: ("multiply-adds", ""), ("latency ratio", "b=8")."""
     match verdict.metric:
         case "costs":
             return _COSTS.get(verdict.figure, verdict.figure) or "costs", ""
@@ -74,12 +75,12 @@ def names(verdict: Verdict) -> tuple[str, str]:
 
 
 def figure(verdict: Verdict) -> str:
-    """`names` as one."""
+    """The two `names` as one text."""
     return " ".join(filter(None, names(verdict)))
 
 
 def value(number: float | None, verdict: Verdict) -> str:
-    """A verdict's figure in its unit; nothing for none."""
+    """A figure of a verdict in its unit; "" for None."""
     if number is None:
         return ""
     if not math.isfinite(number):
@@ -90,7 +91,7 @@ def value(number: float | None, verdict: Verdict) -> str:
 
 
 def change(verdict: Verdict) -> str:
-    """What became more or less: a count with its share, "+3.1% [+1.2 +5.0]", "-2.10 pt [-2.70 -1.50]"."""
+    """The change: a count with its percentage, "+3.1% [+1.2 +5.0]", "-2.10 pt [-2.70 -1.50]"."""
     effect = verdict.effect
     if effect is None and verdict.before and verdict.now is not None:
         effect = verdict.now / verdict.before
@@ -99,10 +100,10 @@ def change(verdict: Verdict) -> str:
     if effect is None:
         return ""
     if verdict.declared is not None:
-        of = verdict.declared
-        ends = [of.number(end, signed=True) for end in verdict.interval or ()]
-        unit = "pt" if of.is_fraction else of.unit
-        return f"{of.number(effect, signed=True)} {unit}" + (f" [{' '.join(ends)}]" if ends else "")
+        declared = verdict.declared
+        ends = [declared.number(end, signed=True) for end in verdict.interval or ()]
+        unit = "pt" if declared.is_fraction else declared.unit
+        return f"{declared.number(effect, signed=True)} {unit}" + (f" [{' '.join(ends)}]" if ends else "")
     ends = [_share(end).rstrip("%") for end in verdict.interval or ()]
     text = _share(effect) + (f" [{' '.join(ends)}]" if ends else "")
     if verdict.unit in COUNTS and verdict.before is not None and verdict.now is not None:
@@ -111,18 +112,18 @@ def change(verdict: Verdict) -> str:
 
 
 def figures(verdict: Verdict) -> str:
-    """Before, now and the change in a line, as far as there are such: "1.21 -> 1.25, +3.3% [-3.0 +10.0]"."""
+    """Before, now and the change in one line, without missing parts: "1.21 -> 1.25, +3.3% [-3.0 +10.0]"."""
     ends = (value(verdict.before, verdict), value(verdict.now, verdict))
     return ", ".join(part for part in (" -> ".join(end for end in ends if end), change(verdict)) if part)
 
 
 def is_difference(verdict: Verdict) -> bool:
-    """Whether `effect` is a difference (of a task's figure) and no ratio."""
+    """Whether `effect` is a difference (for a figure of a task), not a ratio."""
     return verdict.declared is not None
 
 
 def explanation(verdict: Verdict) -> str:
-    """The verdict's own words, with the layer and what was allowed to differ where those don't name them."""
+    """The text of the verdict, with its layer and the allowed differences if the text does not name them."""
     text = verdict.text
     if verdict.layer and text.startswith(verdict.layer):
         text = f"layer {text}"
@@ -137,7 +138,7 @@ def explanation(verdict: Verdict) -> str:
 
 
 def _share(ratio: float) -> str:
-    """1.052 -> +5.2%; two figures where a tenth of a percent would say nothing."""
+    """A ratio as percentage: 1.052 -> "+5.2%"; two significant digits below 0.1%."""
     percent = 100 * (ratio - 1)
     if not math.isfinite(percent):
         return "∞"
