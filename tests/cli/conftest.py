@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from drbench.cli import main
 from tests.books import book
 from tests.report.conftest import filled, path, store
 
-__all__ = ["book", "drbench", "filled", "path", "process", "smoke", "store"]
+__all__ = ["book", "drbench", "filled", "inside", "path", "process", "smoke", "store"]
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
 
@@ -46,6 +48,14 @@ def process(arguments: Sequence[object], directory: Path) -> subprocess.Complete
     """`python -m drbench` as a user starts it."""
     command = [sys.executable, "-m", "drbench", *map(str, arguments)]
     return subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def inside(arguments: Sequence[object], directory: Path) -> subprocess.CompletedProcess[str]:
+    """As `process`, without a process of its own, which saves loading torch; its workers are processes."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(directory), redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from drbench_db import Store
 
 from tests.books import LAYERS, MORE, Book
-from tests.cli.conftest import ENVIRONMENT, process
+from tests.cli.conftest import ENVIRONMENT
 
 NET = """
 import os
@@ -186,24 +186,28 @@ def test_wrong_input_is_one_line(saved, drbench, arguments, parts) -> None:
         assert part in found.err
 
 
-def test_a_channel_more_in_one_layer_fails_with_the_layer_named_and_a_crash_with_its_row(tmp_path: Path) -> None:
-    """The whole way: a suite is run, saved, changed and checked, each by a command of its own."""
+def test_a_channel_more_in_one_layer_fails_with_the_layer_named_and_a_crash_with_its_row(
+    drbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: a suite is run, saved, changed and checked."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "mine.toml").write_text(SUITE)
     (tmp_path / "net.py").write_text(NET.format(broken="pass"))
-    run = process(["run", "suite", "mine.toml", "--stages", "cost"], tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert process(["baseline", "save"], tmp_path).returncode == 0
+    run = drbench("run", "suite", "mine.toml", "--stages", "cost")
+    assert run.code == 0, run.err
+    assert drbench("baseline", "save").code == 0
 
     text = (tmp_path / "net.py").read_text()
     (tmp_path / "net.py").write_text(text.replace("8, 16, 3", "8, 17, 3").replace("Linear(16", "Linear(17"))
-    worse = process(["check", "mine.toml", "--only", "*/conv"], tmp_path)
-    assert worse.returncode == 1, worse.stderr
-    assert "3 (Conv2d)" in worse.stdout
-    assert "3 (Conv2d) 165,888 -> 176,256" in worse.stdout  # 12 x 12 outputs of 3 x 3 x 8, for 16 and 17 channels
+    worse = drbench("check", "mine.toml", "--only", "*/conv")
+    assert worse.code == 1, worse.err
+    assert "3 (Conv2d)" in worse.out
+    assert "3 (Conv2d) 165,888 -> 176,256" in worse.out  # 12 x 12 outputs of 3 x 3 x 8, for 16 and 17 channels
 
     (tmp_path / "net.py").write_text(NET.format(broken="os.abort()"))
-    crashed = process(["check", "mine.toml", "-o", "c.json"], tmp_path)
-    assert crashed.returncode == 4, crashed.stdout + crashed.stderr
+    crashed = drbench("check", "mine.toml", "-o", "c.json")
+    assert crashed.code == 4, crashed.out + crashed.err
     rows = json.loads((tmp_path / "c.json").read_text())["verdicts"]
     assert {row["outcome"] for row in rows if row["variant"] == "net:broken/conv"} == {"failed"}
     assert {row["outcome"] for row in rows if row["variant"] == "net:build/conv"} == {"held"}
+    sys.modules.pop("net", None)

@@ -85,7 +85,7 @@ def descendants(directory: Path) -> list[psutil.Process]:
     return found
 
 
-def test_each_bad_end_is_a_row_with_its_reason_and_the_others_are_measured(tmp_path: Path) -> None:
+def test_each_bad_end_is_a_row_with_its_reason_and_the_others_are_measured(drbench: Command, tmp_path: Path) -> None:
     (tmp_path / "isolation_nets.py").write_text(NETS)
     (tmp_path / "unruly.toml").write_text(SUITE)
     done = process(["run", "suite", "unruly.toml"], tmp_path)
@@ -105,18 +105,20 @@ def test_each_bad_end_is_a_row_with_its_reason_and_the_others_are_measured(tmp_p
     kind, error = ends["train", "Diverges"]
     assert kind == "failed"
     assert "loss became nan" in error
-    assert "crashed: SIGSEGV" in process(["report"], tmp_path).stdout
+    assert "crashed: SIGSEGV" in drbench("report").out
 
-    again = process(["run", "--resume", "latest"], tmp_path)
-    assert again.returncode == 4
-    assert "0 done, 0 failed, 5 already done, 7 failed earlier" in again.stdout
-    assert "--retry-failed" in again.stdout
+    again = drbench("run", "--resume", "latest")
+    assert again.code == 4
+    assert "0 done, 0 failed, 5 already done, 7 failed earlier" in again.out
+    assert "--retry-failed" in again.out
     assert len(records(tmp_path)) == 12
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how Linux does it")
 @pytest.mark.parametrize("victim", ["worker", "command"])
-def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_path: Path, victim: str) -> None:
+def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(
+    drbench: Command, tmp_path: Path, victim: str
+) -> None:
     (tmp_path / "long.toml").write_text(LONG)
     started = subprocess.Popen(
         [sys.executable, "-m", "drbench", "run", "suite", "long.toml"],
@@ -146,12 +148,12 @@ def test_nothing_is_lost_or_left_where_a_worker_or_the_command_is_killed(tmp_pat
         assert before[1].error == "crashed: SIGKILL (killed from outside)"
     else:
         assert len(before) == 1
-        assert "killed" in process(["runs", "list"], tmp_path).stdout
+        assert "killed" in drbench("runs", "list").out
 
-    again = process(["run", "suite", "long.toml", "--resume", "--retry-failed"], tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "1 done, 0 failed, 1 already done" in again.stdout
-    assert "epoch 1 of 3" not in again.stderr  # the checkpoint of the first epoch is whole
+    again = drbench("run", "suite", "long.toml", "--resume", "--retry-failed")
+    assert again.code == 0, again.err
+    assert "1 done, 0 failed, 1 already done" in again.out
+    assert "epoch 1 of 3" not in again.err  # the checkpoint of the first epoch is whole
     after = [record for record in records(tmp_path) if record.status == "done"]
     assert [record.stage for record in after] == ["cost", "train"]
     assert after[0] == before[0]

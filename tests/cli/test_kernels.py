@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from drbench_kernels import native
 from drbench_kernels.native.build import compiler, key
+
+from tests.cli.conftest import Result
 
 SUITE = """
 name = "tiny"
@@ -36,6 +39,15 @@ def drbench(directory: Path, *arguments: object, **environment: str) -> subproce
     return subprocess.run(
         command, cwd=directory, env={**kept, **cache, **environment}, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture
+def inside(drbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`drbench` without a process of its own, and with a cache directory of its own; its workers are processes."""
+    for name in ("DRBENCH_NATIVE", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DRBENCH_KERNELS_DIR", str(tmp_path / "cache"))
+    return drbench
 
 
 def suite(directory: Path, *stages: str) -> str:
@@ -119,23 +131,23 @@ def test_a_wish_that_is_none(tmp_path: Path, arguments: str) -> None:
 
 
 @with_native
-def test_a_run_builds_first_and_says_what_ran(tmp_path: Path) -> None:
-    compiler = stand_in(tmp_path)
-    counted = drbench(tmp_path, "run", "suite", suite(tmp_path, "cost"), CXX=compiler)
-    assert (counted.returncode, (tmp_path / "cache").exists()) == (0, False), counted.stderr
+def test_a_run_builds_first_and_says_what_ran(inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", stand_in(tmp_path))
+    counted = inside("run", "suite", suite(tmp_path, "cost"))
+    assert (counted.code, (tmp_path / "cache").exists()) == (0, False), counted.err
     name = suite(tmp_path, "cost", "latency", "train")
-    dry = drbench(tmp_path, "run", "suite", name, "--dry-run", CXX=compiler)
-    assert (dry.returncode, (tmp_path / "cache").exists()) == (0, False), dry.stderr
-    plain = drbench(tmp_path, "run", "suite", name, "--exclude", "*drconv*", "--stages", "latency", CXX=compiler)
-    assert (plain.returncode, (tmp_path / "cache").exists()) == (0, False), plain.stderr
+    dry = inside("run", "suite", name, "--dry-run")
+    assert (dry.code, (tmp_path / "cache").exists()) == (0, False), dry.err
+    plain = inside("run", "suite", name, "--exclude", "*drconv*", "--stages", "latency")
+    assert (plain.code, (tmp_path / "cache").exists()) == (0, False), plain.err
 
-    done = drbench(tmp_path, "run", "suite", name, CXX=compiler)
-    assert done.returncode == 0, done.stderr
-    data, building = done.stderr.splitlines()[:2]
+    done = inside("run", "suite", name)
+    assert done.code == 0, done.err
+    data, building = done.err.splitlines()[:2]
     assert data.startswith("data shapes: ")
     assert building.startswith("building the native CPU kernels")
-    assert "arning" not in done.stderr
-    found = json.loads(drbench(tmp_path, "show", "--json").stdout)["records"]
+    assert "arning" not in done.err
+    found = json.loads(inside("show", "--json").out)["records"]
     ran = f"native {native.kernels()}"
     for record in found:
         region = ran if "drconv" in record["label"] else None
@@ -143,32 +155,38 @@ def test_a_run_builds_first_and_says_what_ran(tmp_path: Path) -> None:
             assert record["settings"].get("kernels") == region
         if record["stage"] == "latency":
             assert {m["context"].get("kernels") for m in record["measurements"]} == {region}
-    assert f"region convolutions: {ran}" in drbench(tmp_path, "show").stdout
+    assert f"region convolutions: {ran}" in inside("show").out
 
     # what ran is no part of the work's name: what is done is skipped, on another path too, and nothing is built for it
     shutil.rmtree(tmp_path / "cache")
-    again = drbench(tmp_path, "run", "--resume", "latest", CXX=compiler)
-    assert again.returncode == 0, again.stderr
-    assert "0 done, 0 failed, 6 already done" in again.stdout
+    again = inside("run", "--resume", "latest")
+    assert again.code == 0, again.err
+    assert "0 done, 0 failed, 6 already done" in again.out
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_run_without_a_compiler_warns_once_and_goes_on(tmp_path: Path) -> None:
-    done = drbench(tmp_path, "run", "suite", suite(tmp_path, "latency", "train"), PATH=nowhere(tmp_path))
-    assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if "arning" in line)
+def test_a_run_without_a_compiler_warns_once_and_goes_on(
+    inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", nowhere(tmp_path))
+    done = inside("run", "suite", suite(tmp_path, "latency", "train"))
+    assert done.code == 0, done.err
+    (line,) = (line for line in done.err.splitlines() if "arning" in line)
     for words in ("warning: ", "PyTorch path", "slower", "no C++ compiler found: install g++"):
         assert words in line
-    found = json.loads(drbench(tmp_path, "show", "--json").stdout)["records"]
+    found = json.loads(inside("show", "--json").out)["records"]
     assert {record["settings"].get("kernels") for record in found if record["stage"] == "train"} == {None, "torch"}
 
 
 @with_native
-def test_a_library_built_ahead_serves_a_run_without_a_compiler(tmp_path: Path) -> None:
+def test_a_library_built_ahead_serves_a_run_without_a_compiler(
+    inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", nowhere(tmp_path))
     library = native.loaded()
     assert library is not None
     (tmp_path / "cache" / key()).mkdir(parents=True)
     shutil.copy(library, tmp_path / "cache" / key())
-    done = drbench(tmp_path, "run", "suite", suite(tmp_path, "latency"), PATH=nowhere(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "arning" not in done.stderr
+    done = inside("run", "suite", suite(tmp_path, "latency"))
+    assert done.code == 0, done.err
+    assert "arning" not in done.err

@@ -14,6 +14,7 @@ from drbench_db import Store
 from safetensors.torch import load_file
 
 from drbench.records import Record
+from tests.cli.conftest import inside
 
 SUITE = """
 name = "short"
@@ -50,8 +51,8 @@ def recorded(directory: Path) -> tuple[str, dict[str, Record]]:
 def whole(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     """The training that nothing happened to."""
     directory = tmp_path_factory.mktemp("whole")
-    _, errors = (process := start(directory, "suite", suite)).communicate()
-    assert process.returncode == 0, errors
+    done = inside(["run", "suite", suite], directory)
+    assert done.returncode == 0, done.stderr
     return recorded(directory)[1]["train"]
 
 
@@ -65,9 +66,9 @@ def damaged_checkpoint_is_a_failed_variant_with_its_reason(killed: Path) -> None
     (checkpoint,) = (copy / "drbench-files").glob("*/*/checkpoint.safetensors")
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[: len(content) // 2])
-    _, errors = (process := start(copy, "--resume", "latest")).communicate()
-    assert process.returncode == 4
-    assert "Traceback" not in errors
+    done = inside(["run", "--resume", "latest"], copy)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
     status, records = recorded(copy)
     assert status == "failed"
     assert "checkpoint" in records["train"].error
@@ -100,10 +101,10 @@ def test_resumed_training_ends_with_the_same_weights(
         assert "Traceback" not in errors
         run = errors.split()[-1]
 
-    out, errors = (again := start(tmp_path, "--resume", run)).communicate()
-    assert again.returncode == 0, errors
-    assert "1 done, 0 failed, 1 already done" in out
-    assert "epoch 2 of 4" not in errors
+    again = inside(["run", "--resume", run], tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "1 done, 0 failed, 1 already done" in again.stdout
+    assert "epoch 2 of 4" not in again.stderr
     status, records = recorded(tmp_path)
     assert status == "done"
     resumed = records["train"]

@@ -14,7 +14,7 @@ import pytest
 from drbench_db.rows import hashed
 
 from drbench.measure.machine import machine
-from tests.cli.conftest import process
+from tests.cli.conftest import inside
 from tests.golden.outputs import EVALUATED, EVALUATED_PLAIN, UNUSUAL, Case, command
 from tests.golden.trained import HERE, INTERRUPTED
 
@@ -34,7 +34,7 @@ def test_evaluated_weights(tmp_path: Path, label: str, before: str, top1: float)
     """Of 500 images; another processor may see one of them differently."""
     shutil.copy(UNUSUAL, tmp_path / "drbench.db")
     weights = HERE / f"evaluated-{label}.safetensors"
-    said = process(["run", "model", "mobilenet_v1_0.25", "--eval-only", "--weights", weights], tmp_path)
+    said = inside(["run", "model", "mobilenet_v1_0.25", "--eval-only", "--weights", weights], tmp_path)
     assert said.returncode == 0, said.stderr
     (verdict,) = compared(tmp_path, before, "--metrics", "top1", "--checkpoints")
     assert verdict["outcome"] == "held", verdict["text"]
@@ -54,7 +54,7 @@ def test_costs_memory_and_latency(tmp_path: Path) -> None:
         connection.execute(f"UPDATE machine SET {names}", [*facts.values(), hashed(facts)])
         ((before,),) = connection.execute("SELECT id FROM run").fetchall()
     suite = HERE / "suites" / "interrupted.toml"
-    said = process(["run", "suite", suite, "--stages", "cost,memory,latency"], tmp_path)
+    said = inside(["run", "suite", suite, "--stages", "cost,memory,latency"], tmp_path)
     assert said.returncode == 0, said.stderr
     options = ("--metrics", "costs,memory,latency", "--allow-different", "kernels")  # what this processor can do
     verdicts = compared(tmp_path, before, *options)

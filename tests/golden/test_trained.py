@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from drbench.measure.machine import machine
 from drbench.models import create_model, load_model
-from tests.cli.conftest import process
+from tests.cli.conftest import inside
 from tests.golden.trained import DRAWN, DRAWN_AS, FOUND, HERE, INTERRUPTED, TRAINED, images
 
 WANTED = json.loads(FOUND.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resumed(interrupted: Path) -> tuple[Path, list[dict[str, Any]]]:
     """The directory after `drbench run --resume`, and the records that were there before."""
     before = select(interrupted / "drbench.db", "SELECT * FROM record ORDER BY id")
-    said = process(["run", "--resume", "latest", "--trust", "own:tiny", "--db", "drbench.db"], interrupted)
+    said = inside(["run", "--resume", "latest", "--trust", "own:tiny", "--db", "drbench.db"], interrupted)
     assert said.returncode == 0, said.stderr
     return interrupted, before
 
