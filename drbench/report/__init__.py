@@ -1,4 +1,4 @@
-"""Results for people and programs: `load` gives a frame, `render` a report as text, `show` and `runs_table` the runs.
+"""Results for people and programs: `load` returns a frame; `render`, `show` and `runs_table` return text.
 
 pandas and rich are loaded at the first use of any of them.
 """

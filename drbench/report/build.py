@@ -1,4 +1,4 @@
-"""What was gathered -> tables of rows: differences to the plain network, seeds, latency by batch size, failures."""
+"""Gathered records -> tables: differences to the plain network, seeds, latency by batch size, failures."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ _COSTS = ("madds", "executed", "params", "activations", "reference_madds", "refe
 
 
 def build(frame: pd.DataFrame, ops: tuple[OpsTable, ...] = ()) -> Report:
-    """The report of a frame as `load` gives it, and of the operator benchmark. NothingError if there is nothing."""
-    found = gather(frame[(~frame["stage"].isin((OPS, NOISE))).to_numpy()])
-    if not found and not ops:
-        raise NothingError("no results to report: `drbench run suite smoke` makes some")
-    tables = tuple(_table(conditions, variants) for conditions, variants in sorted(found.items(), key=_order_of_tables))
+    """The report of a frame from `load`, and of the operator benchmark. NothingError if there are no results."""
+    gathered = gather(frame[(~frame["stage"].isin((OPS, NOISE))).to_numpy()])
+    if not gathered and not ops:
+        raise NothingError("there are no results to report. Create some with `drbench run suite smoke`")
+    tables = tuple(
+        _table(conditions, variants) for conditions, variants in sorted(gathered.items(), key=_order_of_tables)
+    )
     return Report(tables, published_rows(tables), ops)
 
 
@@ -50,7 +52,7 @@ def _order_of_tables(item: tuple[Conditions, Any]) -> tuple[Any, ...]:
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:
-    """A sort key in which numbers within names count as numbers: x0_5 before x10, 0.75 before 1.00."""
+    """A sort key that compares numbers in names as numbers: x0_5 before x10, 0.75 before 1.00."""
     parts = re.split(r"(\d+(?:\.\d+)?)", text)
     return tuple((0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts))
 
@@ -88,14 +90,14 @@ def _table(conditions: Conditions, variants: Mapping[str, Gathered]) -> Table:
 
 
 def kind_of(record: Any) -> str:
-    """plain, converted or matched."""
+    """The kind of a variant: "plain", "converted" or "matched"."""
     if record.matched_by is not None:
         return "matched"
     return "plain" if record.operator == PLAIN else "converted"
 
 
 def _network(record: Any, variants: Mapping[str, Gathered]) -> str:
-    """What a variant and its plain network have in common, for people: the architecture, its width, its arguments."""
+    """The name of the network that a variant and its plain network share: architecture, width and arguments."""
     origin = variants.get(record.matched_to, variants[record.variant]).first if record.matched_to else record
     width = "" if origin.width is None or origin.matched_by else f" x{origin.width:g}"
     arguments = json.loads(record.architecture_args or "{}")
@@ -103,9 +105,9 @@ def _network(record: Any, variants: Mapping[str, Gathered]) -> str:
 
 
 def _networks(variants: Mapping[str, Gathered]) -> dict[str, str]:
-    """The network of every variant, by name; where two networks would read the same, what tells them apart is added.
+    """The name of every variant's network. If two networks would have the same name, what distinguishes them is added.
 
-    Runs of one suite may differ in the stem's stride, or in the source of a user's own network between them.
+    Runs of one suite may differ in the stem's stride, or in the source of a user's own network.
     """
     names = {name: _network(gathered.first, variants) for name, gathered in variants.items()}
     details = {name: _details(gathered.first) for name, gathered in variants.items()}
@@ -126,7 +128,7 @@ def _details(record: Any) -> dict[str, str]:
 
 
 def _labels(variants: Mapping[str, Gathered], networks: Mapping[str, str]) -> dict[str, str]:
-    """What each row is called; rows that would read the same get the beginning of their variants' hashes."""
+    """The label of each row. Rows with equal labels get the beginning of their variants' hashes."""
     same = Counter((networks[name], gathered.first.label) for name, gathered in variants.items())
     return {
         name: gathered.first.label + (f" #{name[:6]}" if same[networks[name], gathered.first.label] > 1 else "")
@@ -135,7 +137,7 @@ def _labels(variants: Mapping[str, Gathered], networks: Mapping[str, str]) -> di
 
 
 def _order_of_rows(name: str, networks: Mapping[str, str], variants: Mapping[str, Gathered]) -> tuple[Any, ...]:
-    """By architecture; plain, then each converted network followed by the plain ones of equal cost."""
+    """Sort key: by architecture; plain first, then each converted network followed by its matched networks."""
     record = variants[name].first
     target = variants.get(record.matched_to or name, variants[name]).first
     kind = kind_of(record)
@@ -151,7 +153,7 @@ def _order_of_rows(name: str, networks: Mapping[str, str], variants: Mapping[str
 
 
 def _latencies(variants: Iterable[Gathered]) -> dict[Way, Latency]:
-    """The ways in which latency was taken; the suffix names more than the batch size only where it must."""
+    """The latency settings of a table. The suffix has more than the batch size only if necessary."""
     ways = {
         figure.way
         for gathered in variants
@@ -161,17 +163,17 @@ def _latencies(variants: Iterable[Gathered]) -> dict[Way, Latency]:
     }
     many = len({way[1:] for way in ways}) > 1
     formats = len({way[-1] for way in ways}) > 1
-    found = {}
+    latencies = {}
     for way in sorted(ways):
         batch, threads, dtype, device, last = way
         suffix = f"b{batch}" + (f"_t{threads}_{dtype}_{device}" if many else "")
         suffix += ("_channels_last" if last else "_contiguous") if formats else ""
-        found[way] = Latency(suffix, batch or None, threads or None, dtype, device, last)
-    return found
+        latencies[way] = Latency(suffix, batch or None, threads or None, dtype, device, last)
+    return latencies
 
 
 def _facts(gathered: Gathered, latencies: Mapping[Way, Latency], task: TaskFigures) -> dict[str, Value]:
-    """Field name -> value, of one variant by itself."""
+    """Field name -> value of one variant, without comparisons to others."""
     record = gathered.first
     facts: dict[str, Value] = {
         name: getattr(record, name)
@@ -230,12 +232,12 @@ def _by_seed(gathered: Gathered, name: str) -> dict[int | None, float]:
 
 def _against(facts: Mapping[str, Value], plain: Mapping[str, Value]) -> dict[str, Value]:
     """Relative differences of cost to the plain network."""
-    found: dict[str, Value] = {}
+    deltas: dict[str, Value] = {}
     for name in ("madds", "params"):
-        ours, theirs = facts.get(name), plain.get(name)
-        if isinstance(ours, int) and isinstance(theirs, int) and theirs:
-            found[f"{name}_delta"] = ours / theirs - 1
-    return found
+        cost, reference = facts.get(name), plain.get(name)
+        if isinstance(cost, int) and isinstance(reference, int) and reference:
+            deltas[f"{name}_delta"] = cost / reference - 1
+    return deltas
 
 
 def _gain(name: str, values: Mapping[int | None, float], reference: Mapping[int | None, float]) -> dict[str, Value]:
@@ -246,13 +248,13 @@ def _gain(name: str, values: Mapping[int | None, float], reference: Mapping[int 
 
 
 def _status(gathered: Gathered) -> tuple[str, str]:
-    """ "done", or which stages are not, and why."""
-    bad = [record for record in gathered.records.values() if record.status != "done"]
-    if not bad:
+    """The status and reasons: "done", or the stages that are not done."""
+    failed = [record for record in gathered.records.values() if record.status != "done"]
+    if not failed:
         return "done", ""
-    bad.sort(key=lambda record: (STAGES.index(record.stage) if record.stage in STAGES else 9, record.seed or 0))
-    status = ", ".join(dict.fromkeys(f"{record.stage} {record.status}" for record in bad))
-    reasons = dict.fromkeys(_reason(record) for record in bad)
+    failed.sort(key=lambda record: (STAGES.index(record.stage) if record.stage in STAGES else 9, record.seed or 0))
+    status = ", ".join(dict.fromkeys(f"{record.stage} {record.status}" for record in failed))
+    reasons = dict.fromkeys(_reason(record) for record in failed)
     return status, "; ".join(reasons)
 
 

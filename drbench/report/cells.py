@@ -1,4 +1,4 @@
-"""Rows and columns -> the texts in a table, the same for the terminal and for markdown."""
+"""Rows and columns -> the text in the cells of a table, for the terminal and for markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from drbench.report.wording import source_numbers
 
 
 def names(rows: Sequence[Row]) -> Iterator[str]:
-    """The architecture on its plain row, the others' labels indented below; it is named on the first row if need be."""
+    """The names of rows: the architecture for its plain row, indented labels for the others.
+
+    If an architecture has no plain row, its name is in the first row.
+    """
     before = None
     for row in rows:
         new = row.architecture != before
@@ -28,7 +31,7 @@ def names(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def name_cells(table: Table) -> Cells:
-    """The first column."""
+    """The first column: the names of the rows."""
     return Cells(("network", ""), tuple(names(table.rows)), left=True)
 
 
@@ -46,7 +49,7 @@ def table_cells(table: Table, columns: Sequence[Column]) -> list[Cells]:
 
 
 def published_cells(rows: Sequence[Row]) -> tuple[Cells, list[Cells]]:
-    """The table of published figures beside our counts."""
+    """First and other columns of the table of published figures and drbench's counts."""
     numbers = source_numbers(rows)
     first = Cells(("published", "network"), tuple(f"{row.architecture} {row.label}" for row in rows), left=True)
 

@@ -1,7 +1,7 @@
-"""The columns of a report: what each is called, what it means, and how its figures read.
+"""The columns of a report: their names, meanings and formats.
 
-A column has one or more fields (raw values, for csv and json, in seconds, multiply-adds and fractions) and one text
-(for people, in milliseconds, millions and per cent).
+A column has one or more fields (raw values for csv and json, in seconds, multiply-adds and fractions) and a text for
+people (in milliseconds, millions and per cent).
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ from drbench.statistics.samples import LEAST_SEEDS
 
 @dataclass(frozen=True)
 class Column:
-    """`key` is what --columns and --sort take, `header` its two lines, `fields` the raw values, the first the main one.
+    """One column.
 
-    `meaning` says what it counts and in which unit; `topic` keeps columns together where lines are broken. `task`: the
-    task whose figure it is; None for what every task has.
+    key: its name for --columns and --sort.
+    header: two lines.
+    fields: names of the raw values, the main one first.
+    topic: columns of one topic stay together if a table is split into blocks.
+    meaning: what it counts, with the unit.
+    task: the task that declares the figure; None for columns of every task.
     """
 
     key: str
@@ -58,7 +62,7 @@ def _cost() -> tuple[Column, ...]:
             ("width",),
             "cost",
             partial(plain, "width"),
-            "width: multiplier of the channels, where it is not the architecture's own",
+            "width: multiplier of the channels, if it is not the architecture's own",
         ),
         Column(
             "madds",
@@ -75,7 +79,7 @@ def _cost() -> tuple[Column, ...]:
             ("madds_delta",),
             "cost",
             partial(relative, "madds_delta"),
-            "Δ beside a cost: relative to the plain network of the same architecture",
+            "Δ after a cost: difference to the plain network of the same architecture, relative",
         ),
         Column(
             "executed",
@@ -83,7 +87,7 @@ def _cost() -> tuple[Column, ...]:
             ("executed",),
             "cost",
             partial(millions, "executed"),
-            "executed: multiply-adds that the code path which ran really does for one image, millions",
+            "executed: multiply-adds of the code path that ran for one image, millions",
         ),
         Column(
             "params", ("params", "M"), ("params",), "cost", partial(millions, "params"), "params: parameters, millions"
@@ -110,10 +114,10 @@ def _memory() -> tuple[Column, ...]:
     return (
         column(
             "host",
-            "the most that inference at the largest batch size held in the host's memory above what the process held "
-            "before, MiB: weights, images, what is computed",
+            "peak host memory of inference at the largest batch size, in addition to the memory used before, MiB: "
+            "weights, images, intermediate results",
         ),
-        column("device", "likewise on the accelerator, as torch's allocator gave it out, MiB"),
+        column("device", "peak memory of inference on the accelerator, as allocated by torch, MiB"),
     )
 
 
@@ -149,14 +153,14 @@ def _scores(task: TaskFigures) -> tuple[Column, ...]:
             ("seeds",),
             "accuracy",
             seeds,
-            f"seeds: how many trainings {main.called} is over; too few: under {LEAST_SEEDS}, no claim is made",
+            f"seeds: number of trainings for {main.called}; too few: under {LEAST_SEEDS}, no claim is made",
             task=task,
         ),
         difference(
             main.name,
             "vs plain",
-            f"Δ {main.called}: mean difference to plain over the seeds that both have, {unit}, ± half its 95% "
-            f"interval (t, paired by seed); in brackets: too few seeds (under {LEAST_SEEDS}) to say which is better",
+            f"Δ {main.called}: mean difference to plain over common seeds, {unit}, ± half its 95% interval (t, paired "
+            f"by seed); in brackets: too few seeds (under {LEAST_SEEDS}) to claim which is better",
         ),
         difference(
             f"{main.name}_equal_madds",
@@ -200,7 +204,7 @@ def _training() -> tuple[Column, ...]:
             ("images_per_second",),
             "accuracy",
             partial(per_second, "images_per_second"),
-            "training: images per second while training, mean over seeds",
+            "training: images per second in training, mean over seeds",
         ),
     )
 
@@ -210,17 +214,17 @@ def _about() -> tuple[Column, ...]:
         return Column(key, (key, unit), (key,), "about", partial(plain, key), meaning, default)
 
     return (
-        column("operator", "operator: what stands in place of the convolutions"),
-        column("regions", "regions: m, filters to choose from at each position"),
+        column("operator", "operator: what replaces the convolutions"),
+        column("regions", "regions: m, the number of filters that each position can select from"),
         column("recipe", "recipe: which convolutions are replaced"),
-        column("variant", "variant: hash of all that defines the network"),
+        column("variant", "variant: hash of everything that defines the network"),
         Column(
             "status",
             ("status", ""),
             ("status", "error"),
             "about",
             partial(plain, "status"),
-            "status: done, or which stage failed; the reasons are below the table",
+            "status: done, or the stages that failed; the reasons are below the table",
             default=False,
         ),
     )
@@ -231,12 +235,12 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
         {way for table in tables for way in table.latencies},
         key=lambda way: (way.batch_size or 0, way.threads or 0, way.dtype, way.device, way.suffix),
     )
-    found = []
+    columns = []
     for way in ways:
         name, short = f"latency_{way.suffix}", f"b={way.batch_size}"
         if "_" in way.suffix:
             short = " ".join(filter(None, (short, f"t={way.threads}", way.dtype, way.device, way.format)))
-        found += [
+        columns += [
             Column(
                 name,
                 (f"p50 {short}", "ms [p25 p75]"),
@@ -248,14 +252,14 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
             _over_plain(
                 f"ratio_{way.suffix}",
                 short,
-                "ratio: latency over that of plain, in turns in the same processes [95% interval, the process as the "
-                "unit, where there were several]",
+                "ratio: latency divided by that of plain, in turns in the same processes [95% interval over "
+                "processes, if there are several]",
                 default=True,
             ),
             _over_plain(
                 f"floor_{way.suffix}",
                 short,
-                "floor: as ratio, of a second copy of plain in the same turns: what is no effect of anything",
+                "floor: ratio of a copy of plain to plain in the same turns, a difference without a cause in the code",
                 default=False,
             ),
             *(
@@ -265,13 +269,13 @@ def _latency(tables: Iterable[Table]) -> tuple[Column, ...]:
                     (f"{name}_{part}",),
                     "latency",
                     partial(milliseconds, f"{name}_{part}"),
-                    f"{part}: latency that {part[1:]}% of the samples stay under, milliseconds",
+                    f"{part}: latency below which {part[1:]}% of the samples are, milliseconds",
                     default=False,
                 )
                 for part in ("p90", "p99")
             ),
         ]
-    return tuple(found)
+    return tuple(columns)
 
 
 def _over_plain(name: str, short: str, meaning: str, default: bool) -> Column:
@@ -288,13 +292,14 @@ def known(tables: Sequence[Table]) -> tuple[Column, ...]:
 
 
 def of_table(columns: Sequence[Column], table: Table) -> tuple[Column, ...]:
-    """Those of `columns` that a table can have: figures of other tasks are left out."""
+    """The columns that apply to a table, without those of other tasks."""
     return tuple(column for column in columns if column.task in (None, table.conditions.task))
 
 
 def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Column, ...]:
-    """The columns asked for ("latency", "ratio", "floor", "p90" and "p99" stand for all batch sizes), or the usual ones
-    that have a value in some row. InputError names what there is.
+    """The wanted columns, or by default those that have a value in some row.
+
+    "latency", "ratio", "floor", "p90" and "p99" mean all batch sizes. InputError for an unknown column names all.
     """
     columns = known(tables)
     if wanted is None:
@@ -304,7 +309,7 @@ def choose(tables: Sequence[Table], wanted: Sequence[str] | None) -> tuple[Colum
 
 
 def find(columns: Sequence[Column], name: str) -> list[Column]:
-    """The columns that a name means. InputError names what there is."""
+    """The columns for a name. InputError for an unknown name lists all."""
     families = ("latency", "ratio", "floor", "p90", "p99")
     fitting = [
         column for column in columns if column.key == name or (name in families and column.key.startswith(f"{name}_b"))

@@ -1,10 +1,10 @@
 """A report as data, csv or json: raw figures in seconds, multiply-adds and fractions, under documented names.
 
-csv: one line a row of any table, with the table's conditions in the first fields; published figures are lines of
-`kind` "published", the operator benchmark's those of `kind` "op" and "op-mean" (see `ops_data`). json: {"fields":
-{name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] where there is one}.
-A figure that is missing is empty in csv and absent in json. json holds all text exactly; in csv it is shown as on a
-terminal (`drbench.text.printable`), and behind a ' where a spreadsheet would take it for a formula.
+csv: one line per row of any table, with the conditions of the table in the first fields. Published figures are lines of
+`kind` "published", those of the operator benchmark of `kind` "op" and "op-mean" (see `ops_data`). json: {"fields":
+{name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] if there is one}.
+A missing figure is empty in csv and absent in json. json has the exact text; csv has printable text
+(`drbench.text.printable`), with a leading ' if a spreadsheet would treat it as a formula.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ PUBLISHED = {
     "published_params": "parameters as published",
     "published_top1": "top-1 as published, fraction",
     "published_data": "data set and input size of published_top1",
-    "counted": "label of our variant that the published figure is compared with",
+    "counted": "label of the variant that the published figure is compared with",
     "counted_madds": "multiply-adds of that variant at 224 px and 1000 classes, counted by drbench",
-    "counted_params": "parameters of it, likewise",
+    "counted_params": "parameters of that variant with 1000 classes, counted by drbench",
     "madds_deviation": "counted_madds / published_madds - 1",
     "params_deviation": "counted_params / published_params - 1",
     "source": "where the figure was published",
-    "note": "what is to be known of it",
+    "note": "a note on the published figure",
 }
 
 
 def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
-    """One line a row; `width` and `color` mean nothing here."""
+    """One line per row. `width` and `color` are unused."""
     whole, networks = columns is None, bool(report.tables)
     conditions = (
         [*(f.name for f in dataclasses.fields(Conditions)), "preset"] if networks else ["suite", "machine", "drbench"]
@@ -62,16 +62,16 @@ def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: 
     for row in report.published if whole else ():
         writer.writerow(_cells(_row(row)))
     for operators in report.ops if whole else ():
-        writer.writerows(_cells({**ops_data.conditions(operators), **found}) for found in ops_data.rows(operators))
+        writer.writerows(_cells({**ops_data.conditions(operators), **row}) for row in ops_data.rows(operators))
     return out.getvalue()
 
 
 def as_json(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
-    """Tables with their conditions; `width` and `color` mean nothing here."""
+    """Tables with their conditions. `width` and `color` are unused."""
     fields = _fields(report, columns)
     published = PUBLISHED if columns is None else {}
-    found: dict[str, Any] = {"fields": {**fields, **published} if report.tables else {}}
-    found["tables"] = [
+    document: dict[str, Any] = {"fields": {**fields, **published} if report.tables else {}}
+    document["tables"] = [
         {
             **_conditions(table),
             "figures": figures.as_table(table.conditions.task),
@@ -82,11 +82,11 @@ def as_json(report: Report, columns: Sequence[Column] | None, width: int, color:
         for table in report.tables
     ]
     if columns is None:
-        found["published"] = [_row(row) for row in report.published]
+        document["published"] = [_row(row) for row in report.published]
         if report.ops:
-            found["fields"] |= ops_data.FIELDS
-            found["ops"] = [ops_data.as_table(operators) for operators in report.ops]
-    return to_json(found)
+            document["fields"] |= ops_data.FIELDS
+            document["ops"] = [ops_data.as_table(operators) for operators in report.ops]
+    return to_json(document)
 
 
 def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(table: Table) -> dict[str, Any]:
     c = table.conditions
-    found = {**asdict(c), "task": c.task.task}
-    found["preset"] = json.loads(c.training).get("preset") if c.training else None
+    values = {**asdict(c), "task": c.task.task}
+    values["preset"] = json.loads(c.training).get("preset") if c.training else None
     if c.synthetic:
-        found["synthetic_warning"] = SYNTHETIC.format(data=c.data)
-    return found
+        values["synthetic_warning"] = SYNTHETIC.format(data=c.data)
+    return values
 
 
 def _row(row: Row) -> dict[str, Value]:
@@ -108,35 +108,35 @@ def _row(row: Row) -> dict[str, Value]:
 
 def _fields(report: Report, columns: Sequence[Column] | None) -> dict[str, str]:
     """Name -> meaning of every field, in order."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     declared = _declared(dict.fromkeys(table.conditions.task for table in report.tables))
     if columns is None:
-        found |= {name: _MEANINGS.get(name, name) for name in (*IDENTITY, *EXTRA)}
+        fields |= {name: _MEANINGS.get(name, name) for name in (*IDENTITY, *EXTRA)}
     for column in known(report.tables) if columns is None else columns:
         for field in column.fields:
-            found.setdefault(field, meaning(field, declared))
+            fields.setdefault(field, meaning(field, declared))
     if columns is None:
-        found |= {name: _MEANINGS[name] for name in ("reference_madds", "reference_params")}
-    return found
+        fields |= {name: _MEANINGS[name] for name in ("reference_madds", "reference_params")}
+    return fields
 
 
 def _declared(tasks: Iterable[TaskFigures]) -> dict[str, str]:
-    """Field -> meaning of what tasks declare; where two declare one name, both meanings."""
-    found: dict[str, dict[str, None]] = {}
+    """Field -> meaning of the figures that tasks declare; both meanings if two tasks declare one name."""
+    meanings: dict[str, dict[str, None]] = {}
     for task in tasks:
         name, unit = task.headline, task.main.unit
         texts = {figure.name: _mean(figure, figure.meaning) for figure in task.figures}
         texts |= {
             task.validation: _mean(task.main, "on the validation part held out of train"),
             f"{name}_sd": f"standard deviation of {name} over seeds, {unit}",
-            "seeds": f"how many trainings {name} is over",
-            f"{name}_delta": f"mean difference of {name} to plain over the seeds that both have, {unit}",
-            f"{name}_equal_madds_delta": "likewise, to plain widened to equal multiply-adds",
-            f"{name}_equal_params_delta": "likewise, to plain widened to equal parameters",
+            "seeds": f"number of trainings for {name}",
+            f"{name}_delta": f"mean difference of {name} to plain over common seeds, {unit}",
+            f"{name}_equal_madds_delta": f"mean difference of {name} to plain widened to equal multiply-adds, {unit}",
+            f"{name}_equal_params_delta": f"mean difference of {name} to plain widened to equal parameters, {unit}",
         }
         for field, text in texts.items():
-            found.setdefault(field, {})[text] = None
-    return {field: "; or ".join(texts) for field, texts in found.items()}
+            meanings.setdefault(field, {})[text] = None
+    return {field: "; or ".join(texts) for field, texts in meanings.items()}
 
 
 def _mean(figure: Figure, meaning: str) -> str:
@@ -145,7 +145,7 @@ def _mean(figure: Figure, meaning: str) -> str:
 
 
 def meaning(field: str, declared: Mapping[str, str]) -> str:
-    """What a field holds, and its unit; `declared` says it of the fields that tasks declare."""
+    """The meaning of a field, with its unit. `declared`: the meanings of fields that tasks declare."""
     if field in declared or field in _MEANINGS:
         return declared.get(field) or _MEANINGS[field]
     for suffix, text in _SUFFIXES.items():
@@ -154,45 +154,45 @@ def meaning(field: str, declared: Mapping[str, str]) -> str:
     if field.startswith("latency_"):
         return "latency of one call, seconds, median of the samples, batch size after b"
     if field.startswith("ratio_"):
-        return "latency over that of plain, paired turn by turn in the same processes"
+        return "latency divided by that of plain, paired by turn in the same processes"
     if field.startswith("floor_"):
-        return "latency of a second copy of plain over that of plain, in the same turns"
+        return "latency of a copy of plain divided by that of plain, in the same turns"
     return field
 
 
 _SUFFIXES = {
     "_p25": "25% quantile of the samples",
     "_p75": "75% quantile of the samples",
-    "_low": "low end of its 95% interval, the process as the unit (absent for a single one)",
-    "_high": "high end of its 95% interval, the process as the unit (absent for a single one)",
+    "_low": "low end of its 95% interval over processes (absent for a single process)",
+    "_high": "high end of its 95% interval over processes (absent for a single process)",
     "_p90": "90% quantile of the samples",
     "_p99": "99% quantile of the samples",
-    "_samples": "how many samples",
+    "_samples": "number of samples",
     "_ci95": "half the width of its 95% interval over seeds (absent under 5 seeds)",
-    "_seeds": "how many seeds both have",
+    "_seeds": "number of common seeds",
 }
 _MEANINGS = {
     "kind": "plain, converted, matched (plain at equal cost) or published",
     "architecture": "the network",
     "label": "the variant's short name",
-    "operator": "what stands in place of the convolutions",
-    "regions": "filters to choose from at each position",
+    "operator": "what replaces the convolutions",
+    "regions": "number of filters that each position can select from",
     "recipe": "which convolutions are replaced",
-    "width": "multiplier of the channels, where not the architecture's own",
-    "variant": "hash of all that defines the network",
-    "matched_by": "madds or params: what was made equal by widening",
+    "width": "multiplier of the channels, if it is not the architecture's own",
+    "variant": "hash of everything that defines the network",
+    "matched_by": "madds or params: the cost that is equal after widening",
     "matched_to": "hash of the variant whose cost was matched",
     "madds": "multiply-adds of convolutions and linear layers per image, by the convention",
     "madds_delta": "relative to plain, fraction",
-    "executed": "multiply-adds per image that the path which ran really does",
+    "executed": "multiply-adds per image of the code path that ran",
     "params": "parameters",
     "params_delta": "relative to plain, fraction",
     "activations": "elements of the outputs of convolutions and linear layers per image",
-    "memory_host": "most bytes of host memory that inference at the largest batch size held above what was held before",
-    "memory_device": "likewise on the accelerator",
-    "images_per_second": "images per second while training, mean over seeds",
-    "status": "done, or which stage failed or was interrupted",
-    "error": "why",
+    "memory_host": "peak host memory of inference at the largest batch size, above the memory used before, bytes",
+    "memory_device": "peak memory of inference on the accelerator, as allocated by torch, bytes",
+    "images_per_second": "images per second in training, mean over seeds",
+    "status": "done, or the stages that failed or were interrupted",
+    "error": "reasons of failures",
     "reference_madds": "multiply-adds of the network at 224 px and 1000 classes",
     "reference_params": "parameters of the network with 1000 classes",
 }

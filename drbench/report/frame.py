@@ -1,4 +1,4 @@
-"""Results as one long table: a row for each measurement, with all that says whose it is."""
+"""Results as one long table: a row per measurement, with its variant, settings and machine."""
 
 from __future__ import annotations
 
@@ -26,36 +26,42 @@ def load(
     suite: str | None = None,
     names: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """All results of a database ($DRBENCH_DB or ./drbench.db, a path, a URL, an open Store), of a run or of a suite.
+    """All results of a database ($DRBENCH_DB or ./drbench.db, a path, a URL, an open Store), or of one run or suite.
 
-    `run` is an id, the beginning of one, or "latest"; `names` keeps only the figures of these names.
-    One row a measurement; a record without any (it failed) has one row whose `name` is missing. Columns:
-    `run`, `suite`, `architecture`, `operator`, `label`, `regions`, `variant` (hash), ... say what was measured;
-    `stage`, `seed`, `status`, `error`, `data`, `preset`, `settings` (JSON) how; `hostname`, `cpu`, `gpu`, ... where;
-    `name`, `part` ("" is the whole), `value`, `unit`, `batch_size`, `threads`, `dtype`, `device` the figure, in
-    seconds, multiply-adds per sample, fractions; `sample_count`, `spread_low` and `spread_high` (quartiles), `p90`,
-    `p99` the raw samples behind it; `interval_low`, `interval_high` the 95% interval of a ratio; `channels_last` the
-    memory format of a time. Raw samples are in the database (`Store.records`). Rows are in the order in which
-    they were measured.
+    One row per measurement, in the order of measuring. A record without measurements (it failed) has one row without
+    `name`. Columns:
 
-    Damaged records are left out with a warning that names them; of an open Store, see `Store.damages`.
+    - the variant: `run`, `suite`, `architecture`, `operator`, `label`, `regions`, `variant` (hash), ...
+    - the work: `stage`, `seed`, `status`, `error`, `data`, `preset`, `settings` (JSON)
+    - the machine: `hostname`, `cpu`, `gpu`, ...
+    - the figure, in seconds, multiply-adds per sample or fractions: `name`, `part` ("" is the whole), `value`, `unit`,
+      `batch_size`, `threads`, `dtype`, `device`, `channels_last` (the memory format of a time)
+    - its samples: `sample_count`, `spread_low` and `spread_high` (quartiles), `p90`, `p99`; raw samples are in the
+      database (`Store.records`)
+    - the 95% interval of a ratio: `interval_low`, `interval_high`
+
+    Damaged records are left out, with a warning that names them; for an open Store see `Store.damages`.
+
+    Args:
+        run: an id, the beginning of one, or "latest".
+        names: only the figures with these names.
 
     Raises:
-        InputError: no database, or none of drbench; no such run.
-        NothingError: a run was asked for and there are none.
+        InputError: no database, or not one of drbench; no such run.
+        NothingError: `run` is given and the database has no runs.
     """
     from drbench_db import Store
 
     if isinstance(db, Store):
         return load_rows(db, run, suite, names)
     with Store.open(db, write=False) as store:
-        found = load_rows(store, run, suite, names)
+        frame = load_rows(store, run, suite, names)
         warn(store)
-        return found
+        return frame
 
 
 def warn(store: Store) -> None:
-    """A Python warning that names the damaged records that were left out."""
+    """Issue a Python warning that names the damaged records that were left out."""
     if store.damages:
         warnings.warn("\n".join(store.damages.lines()), stacklevel=3)
 
@@ -67,9 +73,9 @@ def load_rows(
     names: Collection[str] | None,
     stages: Collection[str] = (),
 ) -> pd.DataFrame:
-    """As `load`, from an open store; all figures of the `stages` are kept, whatever `names` says."""
-    found = store.run(run).id if run is not None else None
-    records, measurements = map(_frame, store.rows(run=found, suite=suite, names=names, stages=stages))
+    """As `load`, from an open store. All figures of `stages` are included, whatever `names` has."""
+    run_id = store.run(run).id if run is not None else None
+    records, measurements = map(_frame, store.rows(run=run_id, suite=suite, names=names, stages=stages))
     place = pd.Index(records["record"]).get_indexer(pd.Index(measurements["record"]))
     kept = np.flatnonzero(place >= 0)
     bare = np.setdiff1d(np.arange(len(records)), place)  # records without measurements: they failed
@@ -83,12 +89,12 @@ def load_rows(
 
 
 def _frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """A frame of the store's columns, with types that do not depend on what happens to be missing."""
+    """A frame of the store's columns, with types that do not depend on missing values."""
     return pd.DataFrame({name: _column(name, values) for name, values in columns.items()})
 
 
 def _column(name: str, values: Sequence[Any]) -> Any:
-    """Numbers that can be missing as Int64 or with NaN; texts as Python objects, missing ones None."""
+    """A column: numbers that may be missing as Int64 or with NaN; text as Python objects with None."""
     if name in OPTIONAL_INTEGERS:
         missing = np.fromiter((value is None for value in values), bool, len(values))
         numbers = np.fromiter((value or 0 for value in values), np.int64, len(values))

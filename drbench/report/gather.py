@@ -1,7 +1,7 @@
-"""The long frame -> what is known of each variant under each set of conditions: of each piece of work, the newest.
+"""The long frame -> the newest records of each variant under each set of conditions.
 
-A record of the train stage carries its conditions (data, settings). Cost and latency do not depend on them: they count
-for all the conditions of their run, and where their run trained nothing, for those of the same suite and machine.
+A record of the stage `train` has its own conditions (data, settings). Cost and latency do not depend on them: they
+apply to all conditions of their run, or, if the run trained nothing, to those of the same suite and machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES = (
     *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
     *("latency", "latency_ratio", "latency_floor", "peak_memory"),
 )
-"""The measurements that a report is made of, with those that tasks declare: all of the stages in WHOLE_STAGES."""
+"""The measurements in a report, in addition to all those of the stages in WHOLE_STAGES, which tasks declare."""
 
 WHOLE_STAGES = ("train",)
 
@@ -48,11 +48,11 @@ FIGURE_COLUMNS = (
     ),
 )
 Way = tuple[int, int, str, str, bool]
-"""Of a latency: batch size, threads, dtype, device, whether channels come last (records that do not say: they do)."""
+"""Settings of a latency: batch size, threads, dtype, device, channels last (the default for old records)."""
 
 
 class Figure(NamedTuple):
-    """One measurement; the order of FIGURE_COLUMNS."""
+    """One measurement, with fields in the order of FIGURE_COLUMNS."""
 
     record: int
     name: str
@@ -73,7 +73,7 @@ class Figure(NamedTuple):
 
     @property
     def way(self) -> Way:
-        """How it was taken, where it is a latency."""
+        """The settings of a latency."""
         return (
             self.batch_size or 0,
             self.threads or 0,
@@ -85,21 +85,21 @@ class Figure(NamedTuple):
 
 @dataclass
 class Gathered:
-    """One variant under one set of conditions: its newest records by (stage, seed), the figures by record."""
+    """One variant under one set of conditions: its newest records by (stage, seed), and their figures."""
 
     first: Any
     records: dict[tuple[str, int | None], Any] = field(default_factory=dict)
     figures: dict[int, list[Figure]] = field(default_factory=dict)
 
     def of(self, stage: str) -> Iterator[tuple[int | None, list[Figure]]]:
-        """(seed, figures) of each done record of a stage."""
-        for (found, seed), record in self.records.items():
-            if found == stage and record.status == "done":
+        """(seed, figures) of each finished record of a stage."""
+        for (record_stage, seed), record in self.records.items():
+            if record_stage == stage and record.status == "done":
                 yield seed, self.figures.get(record.record, [])
 
 
 def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
-    """Conditions -> variant hash -> what is known of it, in the order of the frame."""
+    """Conditions -> variant hash -> its newest records, in the order of the frame."""
     records = list(_tuples(frame.loc[~frame["record"].duplicated().to_numpy()], RECORD_COLUMNS, "Record"))
     parts = (frame["part"] == "").to_numpy() | (frame["name"] == "peak_memory").to_numpy()
     named = (frame["name"].isin(NAMES) | frame["stage"].isin(WHOLE_STAGES) & frame["name"].notna()).to_numpy()
@@ -108,34 +108,34 @@ def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
     for values in zip(*(_values(whole[name]) for name in FIGURE_COLUMNS), strict=True):
         figure = Figure(*values)
         by_record.setdefault(figure.record, []).append(figure)
-    found: dict[Conditions, dict[str, Gathered]] = {}
+    by_conditions: dict[Conditions, dict[str, Gathered]] = {}
     for record, conditions in _placed(records):
-        gathered = found.setdefault(conditions, {}).setdefault(record.variant, Gathered(record))
-        gathered.first = record  # labels may get better
+        gathered = by_conditions.setdefault(conditions, {}).setdefault(record.variant, Gathered(record))
+        gathered.first = record  # the latest label applies
         before = gathered.records.get((record.stage, record.seed))
         if before is None or _age(record) >= _age(before):
             gathered.records[record.stage, record.seed] = record
             gathered.figures[record.record] = by_record.get(record.record, [])
-    return found
+    return by_conditions
 
 
 def _age(record: Any) -> tuple[bool, str, int]:
-    """What is done counts before what is not, then the newer."""
+    """Sort key: finished records after others, then by time."""
     return (record.status == "done", record.finished, record.record)
 
 
 def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
-    """Each record with every set of conditions that it counts for."""
+    """Each record with every set of conditions that it applies to."""
     places = _places(records)
     by_run: dict[Any, dict[Conditions, None]] = {}
     by_place: dict[Any, dict[Conditions, None]] = {}
     own: dict[int, Conditions] = {}
     opened: dict[tuple[Any, str], str] = {}
     declared: dict[tuple[Any, str], TaskFigures] = {}
-    for record in records:  # what a record that opened data and task knows holds for those that failed before
+    for record in records:  # records that failed early get the facts of data and task from other records
         place = places[record.record]
         if record.data is not None and "data_digest" in record.settings:
-            opened[place, _asked(record.settings)] = record.settings
+            opened[place, _requested(record.settings)] = record.settings
         if figures.is_declared(task := _task(record.settings)):
             declared[place, task.task] = task
     for record in records:
@@ -143,7 +143,7 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
             place = places[record.record]
             settings = record.settings
             if "data_digest" not in settings:
-                settings = opened.get((place, _asked(settings)), settings)
+                settings = opened.get((place, _requested(settings)), settings)
             task = _task(record.settings)
             if not figures.is_declared(task):
                 task = declared.get((place, task.task), task)
@@ -162,7 +162,7 @@ def _placed(records: list[Any]) -> Iterator[tuple[Any, Conditions]]:
 
 
 class _Place(NamedTuple):
-    """What records must share, whatever their stage, to stand in one table."""
+    """What records of all stages must share to be in one table."""
 
     suite: str
     input_shape: str
@@ -176,8 +176,8 @@ class _Place(NamedTuple):
 def _places(records: list[Any]) -> dict[int, _Place]:
     """Record number -> its place.
 
-    The protocols are those of the record's run. A run that does not use a protocol (one that only trains counts
-    nothing) goes with the latest version of it. `drbench`: all releases that made figures at this place.
+    The protocols are those of the record's run. For a protocol that a run does not use (one that only trains counts
+    nothing), the latest version applies. `drbench`: all releases that made figures at this place.
     """
     bare = {record.record: _Place(*_surroundings(record)) for record in records}
     used: dict[tuple[_Place, str], dict[str, int]] = {}
@@ -187,13 +187,13 @@ def _places(records: list[Any]) -> dict[int, _Place]:
         for name, version in _protocol(record.stage, record.settings):
             for known in (used.setdefault((place, record.run), {}), latest.setdefault(place, {})):
                 known[name] = max(version, known.get(name, 1))
-    found, releases = {}, dict[_Place, dict[str, None]]()
+    places, releases = {}, dict[_Place, dict[str, None]]()
     for record in records:
         place = bare[record.record]
         versions = {**latest.get(place, {}), **used.get((place, record.run), {})}
-        found[record.record] = place = place._replace(protocols=tuple(sorted(versions.items())))
+        places[record.record] = place = place._replace(protocols=tuple(sorted(versions.items())))
         releases.setdefault(place, {})[record.drbench] = None
-    return {number: place._replace(drbench=", ".join(sorted(releases[place]))) for number, place in found.items()}
+    return {number: place._replace(drbench=", ".join(sorted(releases[place]))) for number, place in places.items()}
 
 
 def _surroundings(record: Any) -> tuple[Any, ...]:
@@ -208,35 +208,35 @@ def _protocol(stage: str, settings: str) -> tuple[tuple[str, int], ...]:
 
 
 @cache
-def _asked(settings: str) -> str:
-    """What was asked for, without what was found when the data was opened."""
-    found = json.loads(settings)
-    return json.dumps([found.get("data"), found.get("train"), found.get("eval_weights")], sort_keys=True)
+def _requested(settings: str) -> str:
+    """The requested settings, without facts from the opened data set."""
+    table = json.loads(settings)
+    return json.dumps([table.get("data"), table.get("train"), table.get("eval_weights")], sort_keys=True)
 
 
 @cache
 def _task(settings: str) -> TaskFigures:
-    """Of the settings of a record."""
+    """The task in the settings of a record."""
     return figures.of_settings(json.loads(settings))
 
 
 @cache
 def _conditions(place: _Place, settings: str, task: TaskFigures) -> Conditions:
-    found = json.loads(settings)
-    data = found.get("data") or {}
-    train = of_recipe(found.get("train") or {})
-    if found.get("eval_weights"):
-        trained = found.get("trained") or {}  # weights of unlike trainings are no more comparable than the trainings
-        asked = {f"trained.{key}": value for key, value in of_recipe(trained).items()}
-        train = {"preset": "evaluated from saved weights", **asked}
+    table = json.loads(settings)
+    data = table.get("data") or {}
+    train = of_recipe(table.get("train") or {})
+    if table.get("eval_weights"):
+        trained = table.get("trained") or {}  # weights are comparable only if their trainings are
+        recipe = {f"trained.{key}": value for key, value in of_recipe(trained).items()}
+        train = {"preset": "evaluated from saved weights", **recipe}
     name = str(data.get("name", ""))
-    about = {f"data.{key}": value for key, value in data.items() if key not in ("name", "synthetic")}
-    about["data.digest"] = found.get("data_digest")
+    facts = {f"data.{key}": value for key, value in data.items() if key not in ("name", "synthetic")}
+    facts["data.digest"] = table.get("data_digest")
     return Conditions(
         suite=place.suite,
         data=name,
-        synthetic=bool(found.get("synthetic", data.get("synthetic", name == "shapes"))),
-        training=json.dumps({**train, **about}, sort_keys=True) if name else "",
+        synthetic=bool(table.get("synthetic", data.get("synthetic", name == "shapes"))),
+        training=json.dumps({**train, **facts}, sort_keys=True) if name else "",
         input_shape=place.input_shape,
         num_classes=place.num_classes,
         machine=f"{place.computer} [{place.machine[:8]}]",
@@ -247,13 +247,13 @@ def _conditions(place: _Place, settings: str, task: TaskFigures) -> Conditions:
 
 
 def _tuples(frame: pd.DataFrame, names: tuple[str, ...], kind: str) -> Iterator[Any]:
-    made = NamedTuple(kind, [(name, Any) for name in names])  # type: ignore[misc]
-    return (made(*values) for values in zip(*(_values(frame[name]) for name in names), strict=True))
+    record_type = NamedTuple(kind, [(name, Any) for name in names])  # type: ignore[misc]
+    return (record_type(*values) for values in zip(*(_values(frame[name]) for name in names), strict=True))
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
-    """Python values, with None for what is missing or no number."""
+    """The Python values of a column, with None for missing values and NaN."""
     if column.dtype.kind == "b":
         return column.tolist()
-    found = column.tolist()
-    return [None if is_missing else value for value, is_missing in zip(found, column.isna().tolist(), strict=True)]
+    values = column.tolist()
+    return [None if is_missing else value for value, is_missing in zip(values, column.isna().tolist(), strict=True)]

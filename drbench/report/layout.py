@@ -1,4 +1,4 @@
-"""Tables as lines of text of a given width: nothing is cut off, columns that do not fit go into a further block."""
+"""Lays out tables as lines of text of a given width. Nothing is cut off: columns that do not fit form another block."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Cells:
-    """One column as text: header lines, a cell for each row. Columns of one `topic` stay in one block if they can.
+    """One column as text: two header lines and a cell per row. Columns of one `topic` stay in one block if possible.
 
-    Cells are made printable here, since labels may hold anything.
+    Cells are made printable here, because labels may have any characters.
     """
 
     header: tuple[str, str]
@@ -31,12 +31,12 @@ class Cells:
 
     @property
     def width(self) -> int:
-        """In terminal cells."""
+        """Width in terminal cells."""
         return max(map(cell_len, (*self.header, *self.cells)))
 
 
 def lay_out(first: Cells, columns: Sequence[Cells], width: int, *, strong: Sequence[bool] = ()) -> list[Text]:
-    """Lines no wider than `width` where one column beside the first allows it; rows marked `strong` are bold."""
+    """The lines of a table, at most `width` wide unless two columns need more. Rows marked `strong` are bold."""
     lines: list[Text] = []
     for block in _blocks(first, columns, width):
         if lines:

@@ -15,7 +15,7 @@ from drbench.text import LINE, markdown
 
 
 def as_markdown(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
-    """The same tables as on a terminal, whole; `width` and `color` mean nothing here."""
+    """The tables of the terminal, not split into blocks. `width` and `color` are unused."""
     parts: list[str] = []
     shown: dict[Column, None] = {}
     for table in report.tables:
@@ -55,7 +55,7 @@ def _table(columns: Sequence[Cells]) -> str:
 
 
 def _indented(text: str) -> str:
-    """Leading blanks would be lost."""
+    """Replace leading blanks, which markdown would remove."""
     return ("&nbsp;&nbsp;" if text.startswith("  ") else "") + markdown(text.strip())
 
 

@@ -1,4 +1,4 @@
-"""What a report is made of, before it is rendered: tables of rows of raw figures, in the units of the records."""
+"""The content of a report before rendering: tables with rows of raw figures, in the units of the records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 Value = float | int | str | bool | None
 KINDS = ("plain", "converted", "matched", "published")
-"""A network as published, one with replaced convolutions, a plain one widened to equal cost, others' figures."""
+"""A plain network, one with replaced convolutions, a plain one widened to equal cost, published figures."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant in one table. `values` are keyed by field name (see `columns.FIELDS`); what is missing is absent."""
+    """One variant in one table. `values`: field name -> value (see `data`), without missing values."""
 
     kind: str
     architecture: str
@@ -28,9 +28,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all rows of one table have in common; rows that differ in any of it never share a table.
+    """The conditions of all rows of a table. Rows that differ in any of them are in different tables.
 
-    `older_protocol`: the protocols (drbench.protocols) of the figures, where they are not those of this drbench.
+    `older_protocol`: the protocols (drbench.protocols) of the figures, if they differ from those of this drbench.
     """
 
     suite: str
@@ -47,7 +47,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Latency:
-    """One way in which latency was taken in a table: a set of columns whose names end in `suffix`."""
+    """One set of latency settings in a table, with the columns whose names end in `suffix`."""
 
     suffix: str
     batch_size: int | None
@@ -58,13 +58,13 @@ class Latency:
 
     @property
     def format(self) -> str:
-        """The memory format's name, where it is not the usual one."""
+        """The name of the memory format, or "" for the default one."""
         return "" if self.channels_last else "contiguous"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Comparable rows, the plain one of each architecture first. `notes` are lines for below the table."""
+    """Comparable rows, the plain one of each architecture first. `notes`: lines below the table."""
 
     conditions: Conditions
     rows: tuple[Row, ...]
@@ -75,7 +75,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of our figures, published ones beside our counts at their input size, and the operator benchmark's."""
+    """Tables of drbench's figures, published figures with counts at their input size, and the operator benchmark."""
 
     tables: tuple[Table, ...]
     published: tuple[Row, ...] = field(default=())

@@ -1,7 +1,7 @@
 """Records of the operator benchmark -> tables of raw figures: shape, way, batch and pass.
 
-The records are those of `drbench.run.opbench.convert`. A table shows one run, whose figures were taken together. Of
-several runs with the same settings on the same machine it shows the newest finished one; the others are named.
+The records are those of `drbench.run.opbench.convert`. A table shows one run, whose figures were measured together. If
+several runs have the same settings and machine, it shows the newest finished one and names the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFERENCES = ("conv", "nn.Conv2d")
 
 @dataclass(frozen=True)
 class Figures:
-    """One way on one shape for one batch and pass: seconds, ratios, bytes. None is not measured, or has no meaning."""
+    """The figures of one way, shape, batch and pass: seconds, ratios, bytes. None: not measured, or not applicable."""
 
     latency: float
     latency_p25: float | None = None
@@ -44,7 +44,7 @@ class Figures:
 
     @property
     def share(self) -> float | None:
-        """Of the limit that is reached: its time over ours."""
+        """The limit divided by the latency."""
         return None if self.limit is None else self.limit / self.latency
 
 
@@ -54,7 +54,7 @@ Case = tuple[int, str]
 
 @dataclass(frozen=True)
 class Shape:
-    """One layer: `name` and (C, O, H, W, k, stride); way -> case -> figures; what was skipped or failed, and why."""
+    """One layer: size (C, O, H, W, k, stride); way -> case -> figures; notes on skipped or failed cases."""
 
     name: str
     size: tuple[int, int, int, int, int, int]
@@ -65,7 +65,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class OpsTable:
-    """One run. `others` are the ids of those with the same settings on the same machine, finished ones first."""
+    """One run. `others`: ids of runs with the same settings and machine, finished ones first."""
 
     run: Run
     settings: Mapping[str, Any]
@@ -80,38 +80,38 @@ class OpsTable:
 
 @dataclass(frozen=True)
 class Mean:
-    """The geometric mean of positive values, and of how many."""
+    """The geometric mean of positive values, and their number."""
 
     value: float
     count: int
 
 
 def mean(values: Iterable[float | None]) -> Mean | None:
-    """None of no values; those that are None do not count."""
+    """The geometric mean of the values that are not None and positive; None if there are none."""
     known = [value for value in values if value is not None and value > 0]
     return Mean(exp(sum(map(log, known)) / len(known)), len(known)) if known else None
 
 
 def ops_tables(store: Store, *, run: str | None = None, suite: str | None = None) -> tuple[OpsTable, ...]:
-    """Tables of a store, the newest first; of one run or one suite only."""
+    """The tables of a store, the newest first; optionally of one run or one suite."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
-    for one in store.runs(suite):
-        if is_ops(one) and run in (None, one.id):
-            columns, _ = store.rows(run=one.id, names=())
+    for candidate in store.runs(suite):
+        if is_ops(candidate) and run in (None, candidate.id):
+            columns, _ = store.rows(run=candidate.id, names=())
             settings = (json.loads(text) for text in columns["settings"])
             used = protocols.of_records(zip(columns["stage"], settings, strict=True))
-            groups.setdefault((one.suite_text, one.machine, *used.items()), []).append(one)
-    found = []
+            groups.setdefault((candidate.suite_text, candidate.machine, *used.items()), []).append(candidate)
+    tables = []
     for runs in groups.values():
-        runs.sort(key=lambda one: one.status == "done", reverse=True)  # stable: among these the newest stays first
+        runs.sort(key=lambda entry: entry.status == "done", reverse=True)  # stable: the newest of each stays first
         records = store.records(runs[0].id, stage=OPS)
         if records:
-            found.append(_table(runs[0], records, tuple(other.id for other in runs[1:])))
-    return tuple(found)
+            tables.append(_table(runs[0], records, tuple(other.id for other in runs[1:])))
+    return tuple(tables)
 
 
 def is_ops(run: Run) -> bool:
-    """Whether a run is one of the operator benchmark: what stands for its suite is that one's settings."""
+    """Whether a run is an operator benchmark: its suite text has the settings of the benchmark."""
     return run.suite_text.startswith(f"{OPS} = {{")
 
 
@@ -123,13 +123,13 @@ def _table(run: Run, records: Sequence[Record], others: tuple[str, ...]) -> OpsT
         shapes.setdefault(name, []).append(record)
     order = {name: number for number, name in enumerate(settings["shapes"])}
     present = {record.variant.operator for record in newest.values()}
-    about = records[-1].settings
+    settings_of_last = records[-1].settings
     return OpsTable(
         run=run,
         settings=settings,
-        rates=about["rates"],
-        clock=about["clock"],
-        kernels=about["kernels"],
+        rates=settings_of_last["rates"],
+        clock=settings_of_last["clock"],
+        kernels=settings_of_last["kernels"],
         cases=tuple((batch, name) for batch in settings["batch_sizes"] for name in settings["passes"]),
         ways=tuple(way for way in settings["ways"] if way in present),
         shapes=tuple(_shape(shapes[name]) for name in sorted(shapes, key=lambda name: order.get(name, len(order)))),
@@ -156,14 +156,15 @@ def _shape(records: Sequence[Record]) -> Shape:
 
 def _figures(record: Record) -> dict[Case, Figures]:
     cases: dict[Case, dict[str, Measurement]] = {}
-    for one in record.measurements:
-        cases.setdefault((one.context["batch_size"], one.part), {})[one.name] = one
-    return {case: _one(found) for case, found in cases.items() if "latency" in found}
+    for measurement in record.measurements:
+        case = measurement.context["batch_size"], measurement.part
+        cases.setdefault(case, {})[measurement.name] = measurement
+    return {case: _of_case(named) for case, named in cases.items() if "latency" in named}
 
 
-def _one(found: Mapping[str, Measurement]) -> Figures:
-    latency, ratio, memory = found["latency"], found.get("op_ratio"), found.get("extra_memory")
-    limit, over = found.get("limit"), found.get("limit_ratio")
+def _of_case(named: Mapping[str, Measurement]) -> Figures:
+    latency, ratio, memory = named["latency"], named.get("op_ratio"), named.get("extra_memory")
+    limit, over = named.get("limit"), named.get("limit_ratio")
     return Figures(
         latency=latency.value,
         latency_p25=quantile(latency.samples, 0.25),

@@ -1,6 +1,6 @@
 """The operator benchmark as data: raw figures in seconds, bytes and ratios, under documented names.
 
-One row for each shape, way, batch and pass, and one for each geometric mean over the shapes of a run (kind "op-mean").
+One row per shape, way, batch and pass, and one per geometric mean over the shapes of a run (kind "op-mean").
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from drbench.report.model import Value
 from drbench.report.ops import REFERENCES, Figures, OpsTable, Shape, mean
 
 FIELDS = {
-    "op_run": "id of the run that all figures of the table are of",
+    "op_run": "id of the run of all figures in the table",
     "op_device": "cpu or cuda",
-    "op_dtype": "of input, filters and output",
+    "op_dtype": "dtype of input, filters and output",
     "op_threads": "CPU threads",
     "op_memory_format": "channels_last or contiguous",
-    "op_masks": "what the region maps look like: smooth, scattered or constant",
+    "op_masks": "kind of region maps: smooth, scattered or constant",
     "op_graph": "whether CUDA graphs were timed",
     "op_kernels": "digest of the sources of drbench_kernels",
     "op_channels": "input channels",
     "op_outputs": "output channels",
-    "op_height": "of the input",
-    "op_width": "of the input",
+    "op_height": "height of the input",
+    "op_width": "width of the input",
     "op_kernel": "side of the kernel",
-    "op_stride": "of the layer",
-    "op_batch_size": "samples in a call",
+    "op_stride": "stride of the layer",
+    "op_batch_size": "samples per call",
     "op_pass": "forward (inference), or forward+backward (gradients of all arguments)",
     "op_latency": "seconds per call, median of the samples",
     "op_latency_p25": "25% quantile of the samples",
     "op_latency_p75": "75% quantile of the samples",
-    "op_samples": "how many samples",
-    "op_ratio": "latency over that of op_ratio_to, paired round by round, median; of an op-mean the geometric mean",
+    "op_samples": "number of samples",
+    "op_ratio": "latency divided by that of op_ratio_to, paired round by round, median; for op-mean the geometric mean",
     "op_ratio_p25": "25% quantile of the ratios",
     "op_ratio_p75": "75% quantile of the ratios",
-    "op_ratio_to": "the way that the ratio is over: conv or nn.Conv2d",
-    "op_shapes": "of an op-mean: over how many shapes",
-    "op_limit": "seconds: the larger of multiply-adds over the rate of a GEMM and bytes over that of a copy",
-    "op_limit_ratio": "the limit over conv's latency",
-    "op_limit_share": "the limit over the latency of region_conv2d",
-    "op_extra_memory": "the most bytes that a call holds beside its inputs, output and gradients included",
-    "op_path": "which path of ours ran",
-    "op_regions_present": "how many of the regions had positions, mean over the samples",
+    "op_ratio_to": "the reference of the ratio: conv or nn.Conv2d",
+    "op_shapes": "for op-mean: the number of shapes",
+    "op_limit": "seconds: the larger of multiply-adds divided by the rate of a GEMM, and bytes by that of a copy",
+    "op_limit_ratio": "the limit divided by conv's latency",
+    "op_limit_share": "the limit divided by the latency of region_conv2d",
+    "op_extra_memory": "peak memory of a call in addition to its inputs, output and gradients included, bytes",
+    "op_path": "the code path that ran",
+    "op_regions_present": "number of regions that have positions, mean over the samples",
 }
 """Name -> meaning."""
 
 
 def rows(table: OpsTable) -> Iterator[dict[str, Value]]:
-    """All rows of a table, those of a shape together, means last."""
+    """All rows of a table: by shape, then the means."""
     for shape in table.shapes:
         for case in table.cases:
             for way in table.ways:
@@ -58,21 +58,21 @@ def rows(table: OpsTable) -> Iterator[dict[str, Value]]:
     for case in table.cases:
         for way in table.ways:
             if way not in REFERENCES:
-                found = [one for shape in table.shapes if (one := shape.ways.get(way, {}).get(case)) is not None]
-                over = mean(one.ratio for one in found)
-                if over is not None:
-                    to = found[0].ratio_to
-                    means: dict[str, Value] = {"op_ratio": over.value, "op_ratio_to": to, "op_shapes": over.count}
+                present = [entry for shape in table.shapes if (entry := shape.ways.get(way, {}).get(case)) is not None]
+                ratio = mean(entry.ratio for entry in present)
+                if ratio is not None:
+                    to = present[0].ratio_to
+                    means: dict[str, Value] = {"op_ratio": ratio.value, "op_ratio_to": to, "op_shapes": ratio.count}
                     limits = {
-                        "op_limit_ratio": mean(one.limit_ratio for one in found),
-                        "op_limit_share": mean(one.share for one in found),
+                        "op_limit_ratio": mean(entry.limit_ratio for entry in present),
+                        "op_limit_share": mean(entry.share for entry in present),
                     }
                     means |= {name: value.value for name, value in limits.items() if value is not None}
                     yield {**_identity("op-mean", "", way), **_case(case), **means}
 
 
 def conditions(table: OpsTable) -> dict[str, Value]:
-    """What all rows of a table have in common."""
+    """The values that all rows of a table have in common."""
     s, machine = table.settings, table.run.machine
     where = [machine.hostname, machine.cpu, machine.gpu, f"torch {machine.torch}"]
     return {
@@ -86,7 +86,7 @@ def conditions(table: OpsTable) -> dict[str, Value]:
 
 
 def as_table(table: OpsTable) -> dict[str, Any]:
-    """For json: conditions, rates, and the rows without what they have in common."""
+    """The table for json: conditions, rates, and rows without the common values."""
     notes = [f"{shape.name} {note}" for shape in table.shapes for note in shape.notes]
     return {
         **conditions(table),
@@ -115,7 +115,7 @@ def _shape(shape: Shape) -> dict[str, Value]:
 
 
 def _figures(figures: Figures) -> dict[str, Value]:
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "op_latency": figures.latency,
         "op_latency_p25": figures.latency_p25,
         "op_latency_p75": figures.latency_p75,
@@ -131,4 +131,4 @@ def _figures(figures: Figures) -> dict[str, Value]:
         "op_path": figures.path or None,
         "op_regions_present": figures.regions_present,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Tables of the operator benchmark for people: for each batch and pass, shapes as rows, ways as columns, then means."""
+"""Tables of the operator benchmark as text: one per batch and pass, with shapes as rows and ways as columns."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from drbench.report.ops import OURS, REFERENCES, Case, Figures, Mean, OpsTable, 
 SHORT = {OURS: "ours", "expert_region_conv2d": "experts"}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MEANINGS = (
-    "figures are times over that of conv, paired round by round in one process, median [quartiles]; DRConv2d's is over "
-    "nn.Conv2d's; the last row is their geometric mean (over so many shapes)",
-    "ours: region_conv2d, its filters given, packing included; experts: expert_region_conv2d, from a bank of K; "
-    "sort-gemm: positions sorted, a GEMM a region; all-and-pick: every filter at every position, then one of them; "
-    "bmm: one filter a sample, no regions",
-    "limit: the larger of multiply-adds over the rate of a GEMM and bytes over that of a copy, over conv's time; "
-    "share: the limit over the time of ours",
-    "extra: the most memory that a call of ours holds beside its inputs, output and gradients included, MiB; and over "
-    "the bytes of filters and output together (last row: the largest)",
-    "skipped cases are left out of the means, so means over unlike numbers of shapes are not comparable",
+    "figures are times divided by that of conv, paired round by round in one process, median [quartiles]; DRConv2d's "
+    "is divided by nn.Conv2d's; the last row has geometric means (and the number of shapes)",
+    "ours: region_conv2d with given filters, packing included; experts: expert_region_conv2d with a bank of K experts; "
+    "sort-gemm: positions sorted, one GEMM per region; all-and-pick: all filters at every position, then a selection; "
+    "bmm: one filter per sample, no regions",
+    "limit: the larger of multiply-adds divided by the rate of a GEMM and bytes divided by that of a copy, divided by "
+    "conv's time; share: the limit divided by the time of ours",
+    "extra: peak memory of a call of ours in addition to its inputs, output and gradients included, MiB; and divided "
+    "by the bytes of filters and output together (last row: the largest)",
+    "skipped cases are excluded from the means, so means over different numbers of shapes are not comparable",
 )
 Text = Callable[[Shape], str]
 
 
 def title(table: OpsTable) -> list[str]:
-    """Lines above: what was run, on which machine, with which rates."""
+    """Lines above the tables of a run: its settings, machine and rates."""
     s, run, machine = table.settings, table.run, table.run.machine
     device = f"{machine.gpu or s['device']}" if s["device"] != "cpu" else f"cpu, {s['threads']} threads"
     graphs = ", CUDA graphs" if s["graph"] else ""
@@ -46,14 +46,14 @@ def title(table: OpsTable) -> list[str]:
 
 
 def heading(case: Case) -> str:
-    """What one of its tables is of."""
+    """The heading of the table of one batch and pass."""
     return f"batch {case[0]}, {case[1]}"
 
 
 def cells(table: OpsTable, case: Case, *, all_quartiles: bool) -> tuple[Cells, list[Cells]]:
-    """(first column, the others) of the table of one batch and pass; the last row holds the means.
+    """The first column and the other columns of the table of one batch and pass. The last row has the means.
 
-    Quartiles stand beside every ratio, or only beside those of ours and of the layer.
+    `all_quartiles`: whether all ratios have quartiles, or only those of `region_conv2d` and the layer.
     """
     shapes = table.shapes
     first = Cells(("shape", ""), (*(shape.name for shape in shapes), "geometric mean"), left=True)
@@ -63,22 +63,22 @@ def cells(table: OpsTable, case: Case, *, all_quartiles: bool) -> tuple[Cells, l
             quartiles = all_quartiles or way not in ("bmm", "all-and-pick", "sort-gemm", "expert_region_conv2d")
             columns.append(_ratios(way, shapes, case, quartiles))
     if OURS in table.ways:
-        columns += _about_ours(table, case)
+        columns += _limit_and_memory(table, case)
     return first, [column for column in columns if any(text not in ("", "-") for text in column.cells)]
 
 
-def _about_ours(table: OpsTable, case: Case) -> list[Cells]:
+def _limit_and_memory(table: OpsTable, case: Case) -> list[Cells]:
     shapes = table.shapes
-    ours = [_at(shape, OURS, case) for shape in shapes]
-    allowed = [_filters_and_output(table, shape, case) for shape in shapes]
+    figures = [_at(shape, OURS, case) for shape in shapes]
+    sizes = [_filters_and_output(table, shape, case) for shape in shapes]
     extra = [
-        None if one is None or one.extra_memory is None else one.extra_memory / bytes_
-        for one, bytes_ in zip(ours, allowed, strict=True)
+        None if own is None or own.extra_memory is None else own.extra_memory / size
+        for own, size in zip(figures, sizes, strict=True)
     ]
     largest = max((value for value in extra if value is not None), default=None)
     return [
-        _numbers("limit", [None if one is None else one.limit_ratio for one in ours]),
-        _numbers("share", [None if one is None else one.share for one in ours]),
+        _numbers("limit", [None if own is None else own.limit_ratio for own in figures]),
+        _numbers("share", [None if own is None else own.share for own in figures]),
         _column("extra MiB", shapes, lambda shape: _mebibytes(_at(shape, OURS, case))),
         Cells(("extra/(f+o)", ""), (*(_two(value) for value in extra), _two(largest)), heading(case)),
         _column("path", shapes, lambda shape: _path(_at(shape, OURS, case)), left=True),
@@ -86,12 +86,12 @@ def _about_ours(table: OpsTable, case: Case) -> list[Cells]:
 
 
 def notes(table: OpsTable) -> Iterator[str]:
-    """Lines below: what was skipped and why, what failed, which other runs there are."""
+    """Lines below the tables of a run: skipped and failed cases with reasons, and other runs."""
     skipped: Counter[tuple[str, str]] = Counter()
     for note in chain.from_iterable(shape.notes for shape in table.shapes):
-        found = re.fullmatch(r"(.+?): (?:batch .+?): skipped: (over memory|over time)?.*", note)
-        if found and found[2]:
-            skipped[found[1], found[2]] += 1
+        match = re.fullmatch(r"(.+?): (?:batch .+?): skipped: (over memory|over time)?.*", note)
+        if match and match[2]:
+            skipped[match[1], match[2]] += 1
     for (label, reason), count in skipped.items():
         yield f"{label}: {count} case{'' if count == 1 else 's'} skipped, {reason}"
     others: dict[str, int] = {}
@@ -103,7 +103,7 @@ def notes(table: OpsTable) -> Iterator[str]:
     for note, count in others.items():
         yield note + (f" ({count} shapes)" if count > 1 else "")
     if table.others:
-        yield f"{len(table.others)} more with the same settings on the same machine: {', '.join(table.others)}"
+        yield f"{len(table.others)} more runs with the same settings on the same machine: {', '.join(table.others)}"
 
 
 def _at(shape: Shape, way: str, case: Case) -> Figures | None:
@@ -123,9 +123,11 @@ def _column(name: str, shapes: Sequence[Shape], text: Text, *, left: bool = Fals
 
 
 def _ratios(way: str, shapes: Sequence[Shape], case: Case, quartiles: bool) -> Cells:
-    found = [_at(shape, way, case) for shape in shapes]
-    texts = [_ratio(one, quartiles) for one in found]
-    return Cells((SHORT.get(way, way), ""), (*texts, _mean(mean(one.ratio for one in found if one is not None))), way)
+    figures = [_at(shape, way, case) for shape in shapes]
+    texts = [_ratio(entry, quartiles) for entry in figures]
+    return Cells(
+        (SHORT.get(way, way), ""), (*texts, _mean(mean(entry.ratio for entry in figures if entry is not None))), way
+    )
 
 
 def _numbers(name: str, values: Sequence[float | None]) -> Cells:
@@ -143,8 +145,8 @@ def _two(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _mean(found: Mean | None) -> str:
-    return "-" if found is None else f"{_two(found.value)} ({found.count})"
+def _mean(value: Mean | None) -> str:
+    return "-" if value is None else f"{_two(value.value)} ({value.count})"
 
 
 def _milliseconds(figures: Figures | None) -> str:

@@ -1,4 +1,4 @@
-"""What others published, beside our counts of the same networks at the published input size."""
+"""Published figures, with drbench's counts of the same networks at the published input size."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from drbench.published import Published, deviation, published
 from drbench.report.model import Row, Table, Value
 
 COUNTED_PX = 224
-"""The input size of reference_madds; figures published at another one are not compared."""
+"""The input size of reference_madds in pixels. Multiply-adds published for another size are not compared."""
 
 
 def published_rows(tables: Iterable[Table]) -> tuple[Row, ...]:
-    """A row for each published figure of the architectures in `tables`, and each variant of ours that it speaks of."""
-    ours: dict[str, dict[tuple[str, str], Row]] = {}
+    """A row for each published figure of the architectures in `tables` and each variant that it applies to."""
+    counted: dict[str, dict[tuple[str, str], Row]] = {}
     for table in tables:
         for row in table.rows:
             architecture = str(row.values["architecture"])
-            ours.setdefault(architecture, {})
+            counted.setdefault(architecture, {})
             if (
                 row.kind != "matched"
                 and row.values.get("width") is None
                 and ("reference_madds" in row.values or "reference_params" in row.values)
             ):
-                ours[architecture].setdefault((str(row.values["operator"]), row.label), row)
-    return tuple(row for architecture in ours for row in _of(architecture, ours[architecture]))
+                counted[architecture].setdefault((str(row.values["operator"]), row.label), row)
+    return tuple(row for architecture in counted for row in _of(architecture, counted[architecture]))
 
 
-def _of(architecture: str, ours: dict[tuple[str, str], Row]) -> Iterator[Row]:
+def _of(architecture: str, counted: dict[tuple[str, str], Row]) -> Iterator[Row]:
     for figure in published(architecture):
-        same: list[Row | None] = [row for (operator, _), row in ours.items() if operator == figure.operator]
+        same: list[Row | None] = [row for (operator, _), row in counted.items() if operator == figure.operator]
         for row in same or [None]:
             yield Row("published", architecture, figure.operator, _values(figure, row))
 
 
 def _values(figure: Published, row: Row | None) -> dict[str, Value]:
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "operator": figure.operator,
         "published_madds": None if figure.madds_m is None else figure.madds_m * 1e6,
         "published_params": None if figure.params_m is None else figure.params_m * 1e6,
@@ -45,11 +45,11 @@ def _values(figure: Published, row: Row | None) -> dict[str, Value]:
         "note": figure.note,
     }
     if row is not None:
-        found["counted"] = row.label
+        values["counted"] = row.label
         for name in ("madds", "params"):
-            value, theirs = row.values.get(f"reference_{name}"), found[f"published_{name}"]
+            value, original = row.values.get(f"reference_{name}"), values[f"published_{name}"]
             comparable = name == "params" or figure.input_px == COUNTED_PX
             if isinstance(value, int | float) and comparable:
-                found[f"counted_{name}"] = value
-                found[f"{name}_deviation"] = deviation(value, theirs if isinstance(theirs, float) else None)
-    return {name: value for name, value in found.items() if value not in (None, "")}
+                values[f"counted_{name}"] = value
+                values[f"{name}_deviation"] = deviation(value, original if isinstance(original, float) else None)
+    return {name: value for name, value in values.items() if value not in (None, "")}

@@ -1,4 +1,4 @@
-"""A report as text: for the terminal, markdown, csv or json. The same results give the same bytes."""
+"""A report as text: for the terminal, markdown, csv or json. Equal results give equal bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMATS: Mapping[str, Renderer] = {
     "csv": as_csv,
     "json": as_json,
 }
-"""Name -> (report, columns or None for the usual ones, width, colour) -> text."""
+"""Name -> (report, columns or None for the default ones, width, colour) -> text."""
 
 
 def render(
@@ -48,22 +48,22 @@ def render(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """The report of a database (an open Store, a path, a URL, None for the usual one) or of a frame from `load`.
+    """The report of a database (an open Store, a path, a URL, None for the default) or of a frame from `load`, as text.
 
     Args:
-        results: where the figures come from; a frame has none of the operator benchmark to show.
+        results: the source of the figures. The report of a frame has no operator benchmark.
         format: one of FORMATS.
-        columns: keys of columns to show, in this order.
-        sort: a column by which variants are ordered within their architecture, and architectures by their plain row;
-            "-madds" for the largest first.
+        columns: keys of the columns, in this order.
+        sort: a column by which to sort variants within an architecture, and architectures by their plain row; "-madds"
+            for the largest first.
         suite: only the runs of this suite.
         run: only this run (an id or the beginning of one, or "latest").
         latest: only the newest run.
-        width: of the terminal, in characters; 120 where it is not known.
-        color: whether the terminal's text carries colours (ANSI escapes).
+        width: of the terminal, in characters; None: 120.
+        color: whether text for the terminal has colours (ANSI escapes).
 
     Raises:
-        InputError: an unknown format, column, suite or run; nothing that can be read as a database.
+        InputError: an unknown format, column, suite or run, or no readable database.
         NothingError: there are no results.
     """
     if format not in FORMATS:
@@ -85,17 +85,17 @@ def _report(
     if isinstance(results, Store):
         return _of_store(results, suite, run)
     with Store.open(results, write=False) as store:
-        found = _of_store(store, suite, run)
+        report = _of_store(store, suite, run)
         warn(store)
-        return found
+        return report
 
 
 def _of_store(store: Store, suite: str | None, run: str | None) -> Report:
     runs = store.runs()
     if suite is not None and runs:
-        _check_suite(suite, {one.suite for one in runs})
+        _check_suite(suite, {other.suite for other in runs})
         if run == "latest":
-            run = next(one.id for one in runs if one.suite == suite)
+            run = next(other.id for other in runs if other.suite == suite)
     if run is not None:
         run = store.run(run).id
     frame = load_rows(store, run, suite, NAMES, WHOLE_STAGES)
@@ -114,11 +114,11 @@ def _of_frame(frame: pd.DataFrame, suite: str | None, run: str | None) -> pd.Dat
 
 def _check_suite(suite: str, suites: set[str]) -> None:
     if suite not in suites:
-        raise unknown("suite", suite, suites, "Those have results; `drbench suites list` shows what can be run")
+        raise unknown("suite", suite, suites, "These have results; see `drbench suites list` for all suites")
 
 
 def _sorted(report: Report, name: str) -> Report:
-    """Each table with its rows in the order of a column's main value; what has none comes last, plain rows first."""
+    """Each table sorted by the main value of a column. Plain rows are first, rows without a value last."""
     descending, key = name.startswith("-"), name.removeprefix("-")
     fitting = find(known(report.tables), key)
     field = fitting[0].fields[0] if fitting else key

@@ -1,4 +1,4 @@
-"""Runs for people: the list of them, and one with its figures, costs by layer, curves and failures."""
+"""Runs as text: the list of runs, or one run with its figures, costs by layer, curves and failures."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def runs_table(
     color: bool = False,
     left: Callable[[Run], bool] = lambda run: False,
 ) -> str:
-    """All runs of a store, the newest first. NothingError when there are none.
+    """All runs of a store, the newest first. NothingError if there are none.
 
-    `left`: of a run that has not ended, whether nobody does it any more; its status is then "killed".
+    `left`: returns whether no process works on a run that has not ended; its status is then "killed".
     """
     _check_format(format)
     runs = [
         replace(run, status="killed") if run.status == "running" and left(run) else run for run in store.runs(suite)
     ]
     if not runs:
-        of = f" of suite {suite!r}" if suite else ""
-        raise NothingError(f"database {store.name} holds no runs{of}; `drbench run suite smoke` makes one")
+        of_suite = f" of suite {suite!r}" if suite else ""
+        raise NothingError(f"database {store.name} has no runs{of_suite}. Create one with `drbench run suite smoke`")
     counts = store.counts()
     if format == "json":
         listed = [{**_run(run), "records": counts.get(run.id, {})} for run in runs]
@@ -67,10 +67,10 @@ def show(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """One run: where, with which code, each record with its figures and curve, what failed and why.
+    """One run: machine, code, each record with its figures and curve, and failures with their reasons.
 
-    `layers` adds each network's cost table. Json has everything but the raw samples and the predictions.
-    InputError, NothingError: no such run.
+    `layers` adds each network's cost table. Json has everything except raw samples and predictions.
+    InputError or NothingError for an unknown run.
     """
     _check_format(format)
     run = store.run(run_id)
@@ -79,7 +79,7 @@ def show(
         whole = {**_run(run), "records": [_record(record) for record in records]}
         return to_json(whole, default=list)
     page = Page(width or 120, color)
-    for line in _about(run):
+    for line in _header(run):
         page.text(line)
     for record in records:
         _show_record(page, record, layers, width or 120)
@@ -93,7 +93,7 @@ def show(
     return page.done()
 
 
-def _about(run: Run) -> Iterator[str]:
+def _header(run: Run) -> Iterator[str]:
     m, c = run.machine, run.code
     yield f"run {run.id}: suite {run.suite}, {run.status}"
     yield f"command: {run.command}"
@@ -132,7 +132,7 @@ def _measurements(measurements: Sequence[Measurement], width: int) -> Any:
     names = (f"  {m.name}{f'.{m.part}' if m.part else ''}" for m in measurements)
 
     def quantile(name: str) -> Iterator[str]:
-        return ("" if found is None else f"{getattr(found, name):.6g}" for found in summaries)
+        return ("" if summary is None else f"{getattr(summary, name):.6g}" for summary in summaries)
 
     columns = [
         _cells("value", (_figure(m.value) for m in measurements)),
@@ -145,7 +145,7 @@ def _measurements(measurements: Sequence[Measurement], width: int) -> Any:
 
 
 def _with(context: Mapping[str, Any]) -> str:
-    """b=8, 2 threads, float32, cpu, contiguous, 5 processes, 95% [1.05 1.09]; whatever else is a word or a number."""
+    """Such as "b=8, 2 threads, float32, cpu, contiguous, 5 processes, 95% [1.05 1.09]", then other text and numbers."""
     left = dict(context)
     words = []
     for key, text in (("batch_size", "b={}"), ("threads", "{} threads"), ("dtype", "{}"), ("device", "{}")):
@@ -208,14 +208,14 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _record(record: Record) -> dict[str, Any]:
-    found = asdict(record)
+    table = asdict(record)
     if record.outcomes is not None:
-        found["outcomes"]["data"] = len(record.outcomes.data)
-    for measurement in found["measurements"]:
+        table["outcomes"]["data"] = len(record.outcomes.data)
+    for measurement in table["measurements"]:
         samples = measurement.pop("samples")
         measurement["samples"] = len(samples)
         measurement["summary"] = asdict(summary(samples)) if samples else None
-    return found
+    return table
 
 
 def _check_format(format: str) -> None:

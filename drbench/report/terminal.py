@@ -1,4 +1,4 @@
-"""A report for a terminal: as many columns side by side as it is wide, in colour if it can show them."""
+"""A report for a terminal: as many columns as fit side by side, in colour if supported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from drbench.text import printable, safe
 
 
 def as_terminal(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
-    """The tables one after the other, then published figures, then what the columns mean."""
+    """The tables, then published figures, then the meaning of the columns."""
     page = Page(width, color)
     shown: dict[Column, None] = {}
     for table in report.tables:
@@ -66,7 +66,7 @@ def _operators(page: Page, table: OpsTable, width: int) -> None:
 
 
 class Page:
-    """Lines for a terminal of a given width, kept as text. Tables are never broken, sentences are."""
+    """Collects lines for a terminal of a given width as text. Wraps sentences, but not tables."""
 
     def __init__(self, width: int, color: bool) -> None:
         self._out = io.StringIO()
@@ -83,15 +83,15 @@ class Page:
         )
 
     def text(self, text: str, style: str = "") -> None:
-        """A sentence, made printable and broken between words."""
+        """Add a sentence, made printable and wrapped between words."""
         for line in Text(printable(text), style=style).wrap(self._console, self._console.width):
             line.rstrip()
             self._console.print(line, soft_wrap=True)
 
     def lines(self, lines: Sequence[Text]) -> None:
-        """Lines that stay as they are."""
+        """Add lines without a change."""
         self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     def done(self) -> str:
-        """All of it, ending with a line break."""
+        """The whole text, with a line break at the end."""
         return safe(self._out.getvalue())

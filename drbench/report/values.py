@@ -1,4 +1,4 @@
-"""How the values of a report are printed: in milliseconds, millions, per cent, with spreads and intervals."""
+"""Formats values of a report: in milliseconds, millions, per cent, with spreads and intervals."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ def number_of(values: Values, name: str) -> float | None:
 
 
 def millions(name: str, values: Values) -> str:
-    """45.57"""
+    """In millions, such as "45.57"."""
     value = number_of(values, name)
     return MISSING if value is None else in_millions(value)
 
 
 def mebibytes(name: str, values: Values) -> str:
-    """12.3"""
+    """In MiB, such as "12.3"."""
     value = number_of(values, name)
     return MISSING if value is None else f"{value / 2**20:,.1f}"
 
 
 def relative(name: str, values: Values) -> str:
-    """+12.6%"""
+    """A relative difference, such as "+12.6%"."""
     value = number_of(values, name)
     return "" if value is None else f"{value:+.1%}"
 
 
 def plain(name: str, values: Values) -> str:
-    """As it is; a float by four digits."""
+    """The value as text; a float with four digits."""
     value = values.get(name)
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def per_second(name: str, values: Values) -> str:
-    """1,234"""
+    """A rate, such as "1,234"."""
     value = number_of(values, name)
     return MISSING if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def milliseconds(name: str, values: Values) -> str:
-    """3.21, with as many digits as say something."""
+    """In milliseconds, such as "3.21": with one to three decimals."""
     value = number_of(values, name)
     if value is None:
         return MISSING
@@ -59,34 +59,34 @@ def milliseconds(name: str, values: Values) -> str:
     return f"{shown:.1f}" if shown >= 100 else f"{shown:.2f}" if shown >= 1 else f"{shown:.3f}"
 
 
-def with_quartiles(name: str, one: Callable[[str, Values], str], values: Values) -> str:
-    """3.21 [3.18 3.30]"""
+def with_quartiles(name: str, text: Callable[[str, Values], str], values: Values) -> str:
+    """A value with its quartiles, such as "3.21 [3.18 3.30]"."""
     low, high = f"{name}_p25", f"{name}_p75"
-    middle = one(name, values)
-    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
+    middle = text(name, values)
+    return f"{middle} [{text(low, values)} {text(high, values)}]" if low in values and high in values else middle
 
 
-def with_interval(name: str, one: Callable[[str, Values], str], values: Values) -> str:
-    """1.31 [1.29 1.34]"""
+def with_interval(name: str, text: Callable[[str, Values], str], values: Values) -> str:
+    """A value with its interval, such as "1.31 [1.29 1.34]"."""
     low, high = f"{name}_low", f"{name}_high"
-    middle = one(name, values)
-    return f"{middle} [{one(low, values)} {one(high, values)}]" if low in values and high in values else middle
+    middle = text(name, values)
+    return f"{middle} [{text(low, values)} {text(high, values)}]" if low in values and high in values else middle
 
 
 def ratio(name: str, values: Values) -> str:
-    """1.31"""
+    """A ratio, such as "1.31"."""
     value = number_of(values, name)
     return "" if value is None else f"{value:.2f}"
 
 
 def percent(name: str, values: Values) -> str:
-    """67.10"""
+    """In per cent, such as "67.10"."""
     value = number_of(values, name)
     return MISSING if value is None else f"{value:.2%}"[:-1]
 
 
 def score(figure: Figure, name: str, values: Values) -> str:
-    """67.10, or with a standard deviation 67.10 ±0.31: the field `name` as a value of the figure."""
+    """The field `name` as a value of a figure, such as "67.10", or "67.10 ±0.31" with a standard deviation."""
     value, spread = number_of(values, name), number_of(values, f"{name}_sd")
     if value is None:
         return MISSING
@@ -94,13 +94,13 @@ def score(figure: Figure, name: str, values: Values) -> str:
 
 
 def seeds(values: Values) -> str:
-    """5, or 2: too few."""
+    """The number of seeds, such as "5" or "2: too few"."""
     value = number_of(values, "seeds")
     return "" if value is None else f"{value:.0f}" + (": too few" if value < LEAST_SEEDS else "")
 
 
 def gain(figure: Figure, name: str, values: Values) -> str:
-    """+0.61 ±0.20; in brackets where there are too few seeds for an interval."""
+    """A difference, such as "+0.61 ±0.20"; in brackets if there are too few seeds for an interval."""
     value, half = number_of(values, name), number_of(values, f"{name}_ci95")
     if value is None:
         return ""
@@ -109,5 +109,5 @@ def gain(figure: Figure, name: str, values: Values) -> str:
 
 
 def madds(values: Values) -> str:
-    """Millions, or that the convention's figure is not declared."""
+    """Multiply-adds in millions, or "not declared"."""
     return "not declared" if values.get("declared") is False else millions("madds", values)

@@ -1,4 +1,4 @@
-"""The words around the tables: what the rows of one have in common, what the columns mean, what must be warned of."""
+"""The text around tables: conditions of the rows, meaning of the columns, and warnings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = ("preset", "epochs")
 
 
 def title(table: Table, tables: Sequence[Table]) -> list[str]:
-    """Lines above a table: suite and data, training, machine; and in what it differs from others of the suite."""
+    """Lines above a table: suite, data, training, machine, and settings that differ between tables of a suite."""
     c = table.conditions
     data = f"data {c.data}{' (synthetic)' if c.synthetic else ''}, " if c.data else ""
     task = "" if c.task == CLASSIFY else f"task {c.task.task}, "
@@ -34,7 +34,7 @@ def title(table: Table, tables: Sequence[Table]) -> list[str]:
 
 
 def _differing(table: Table, tables: Sequence[Table], training: dict[str, object]) -> str:
-    """Settings in which tables that would read the same differ."""
+    """The settings that differ between tables which would otherwise have the same title."""
     c = table.conditions
     others = [
         json.loads(other.conditions.training)
@@ -51,14 +51,14 @@ def _differing(table: Table, tables: Sequence[Table], training: dict[str, object
 
 
 def notes(table: Table) -> list[str]:
-    """Lines below a table: a warning of synthetic data, failures with their reasons."""
+    """Lines below a table: a warning for synthetic data, and failures with their reasons."""
     c = table.conditions
     warning = [SYNTHETIC.format(data=c.data) + "."] if c.synthetic else []
     return [*warning, *table.notes]
 
 
 def caption(report: Report, columns: Sequence[Column]) -> list[str]:
-    """What the columns shown mean, each once; how latency was taken, and from how many samples."""
+    """The meaning of each column, once; the settings of latency, and the number of samples."""
     lines = list(dict.fromkeys(column.meaning for column in columns if column.meaning))
     if any(column.topic == "latency" for column in columns):
         lines += _latency(report.tables)
@@ -85,19 +85,19 @@ def _latency(tables: Sequence[Table]) -> list[str]:
 
 
 def _way(threads: int | None, dtype: str, device: str, format: str) -> str:
-    """2 threads, float32, cpu, contiguous"""
+    """Such as "2 threads, float32, cpu, contiguous"."""
     counted = f"{threads} thread{'' if threads == 1 else 's'}" if threads else ""
     return ", ".join(part for part in (counted, dtype, device, format) if part)
 
 
 def source_numbers(rows: Sequence[Row]) -> dict[str, int]:
-    """Sources of published rows, numbered as they come."""
-    found = dict.fromkeys(str(row.values["source"]) for row in rows)
-    return {source: number for number, source in enumerate(found, 1)}
+    """Source -> number of the sources of published rows, in order of appearance."""
+    distinct = dict.fromkeys(str(row.values["source"]) for row in rows)
+    return {source: number for number, source in enumerate(distinct, 1)}
 
 
 def sources(rows: Sequence[Row]) -> list[str]:
-    """The numbered sources, with the notes on them."""
+    """The numbered sources, with their notes."""
     lines = []
     for source, number in source_numbers(rows).items():
         remarks = dict.fromkeys(

@@ -354,4 +354,4 @@ def test_memory_stands_where_it_was_measured(filled: Callable[..., Store], demo:
     assert "memory_host" not in rows(store)["drconv m=8"].values
     text = render(store)
     assert "4.8" in text
-    assert "memory: the most that inference at the largest batch size held" in text
+    assert "memory: peak host memory of inference at the largest batch size" in text

@@ -150,7 +150,7 @@ def test_of_equal_settings_the_newest_that_was_finished_is_shown(store: Store) -
     (table,) = ops_tables(store)
     assert table.run.id == newer.id
     assert table.others == (RUN.id, stopped.id)
-    assert f"2 more with the same settings on the same machine: {RUN.id}, {stopped.id}" in render(store, width=200)
+    assert f"2 more runs with the same settings on the same machine: {RUN.id}, {stopped.id}" in render(store, width=200)
     (own,) = ops_tables(store, run=RUN.id)
     assert (own.run.id, own.others) == (RUN.id, ())
     assert stopped.id in render(store, latest=True)

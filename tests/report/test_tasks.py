@@ -116,7 +116,7 @@ def test_every_format_has_the_figures(verified: Callable[..., Store], format: st
         assert found["tables"][0]["figures"] == json.loads(json.dumps(as_table(VERIFY)))
         meaning = "angle: mean angle between mates, degrees, mean over seeds, lower is better"
         assert found["fields"]["angle"] == meaning
-        assert found["fields"]["seeds"] == "how many trainings accuracy is over"
+        assert found["fields"]["seeds"] == "number of trainings for accuracy"
     if format == "csv":
         lines = {line["label"]: line for line in csv.DictReader(io.StringIO(text)) if line["kind"] != "published"}
         assert "top1" not in own
