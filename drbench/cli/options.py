@@ -17,7 +17,6 @@ import typer
 from drbench import bounds, passwords
 from drbench.errors import InputError
 from drbench.figures import BUILT_IN, COMMON
-from drbench.suite import overrides
 
 Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DRBENCH_DB or ./drbench.db].")]
 METRICS = f"{', '.join(COMMON)}, or a figure of the task ({', '.join(task.headline for task in BUILT_IN.values())})"
@@ -145,6 +144,8 @@ def seconds(option: str, value: float) -> float:
 
 def as_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     """Parse option texts into values: lists, numbers, tables. InputError names the option that is wrong."""
+    from drbench.suite import overrides
+
     values = dict(given)
     for key in ("regions", "batch_sizes"):
         if values.get(key) is not None:
