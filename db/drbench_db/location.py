@@ -9,6 +9,7 @@ import stat
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from operator import methodcaller
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
@@ -25,6 +26,10 @@ _WAL_FORMAT = 2  # byte 18 of the header
 _WRITERS = 0x6472_6265_6E63_68  # "drbench": the advisory lock on a server for which writers take turns
 _DRIVERS = ("psycopg", "psycopg2")
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse", "lustre", "gpfs", "beegfs", "ceph", "gluster", "afs", "ncp", "vboxsf")
+
+_text = methodcaller("decode", "utf-8", "surrogateescape")
+"""A text as it is stored; bytes that are not UTF-8 as lone surrogates, which `rules` tells from text. Not a function:
+a report calls it hundreds of thousands of times."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,6 @@ def connect(location: Location, *, write: bool) -> Opened:
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=QueuePool if write else NullPool)
     return Opened(_taking_turns(engine, write=write), write, immutable)
-
-
-def _text(stored: bytes) -> str:
-    """A text as it is stored; bytes that are not UTF-8 as lone surrogates, which `rules` tells from text."""
-    return stored.decode("utf-8", "surrogateescape")
 
 
 def copy_of(location: Location) -> Opened:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, CursorResult, delete, insert, or_, select, union, update
+from sqlalchemy import Connection, CursorResult, delete, insert, select, union, update
 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
@@ -241,13 +241,12 @@ class Store:
         *,
         run: str | None = None,
         suite: str | None = None,
-        names: Collection[str] | None = None,
-        stages: Collection[str] = (),
+        names: Collection[str] | Callable[[table.Columns], Collection[str]] | None = None,
     ) -> tuple[table.Columns, table.Columns]:
         """For reports: the records, and their measurements without samples, as columns by name.
 
-        Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures,
-        and all figures of these `stages`.
+        Measurements name their record in the column `record`; both are of the same moment. `names`: only these figures;
+        a function is asked for them with the columns of the records.
         """
         records, measurements = query.report_records(), query.report_measurements()
         if run is not None:
@@ -257,13 +256,14 @@ class Store:
             )
         if suite is not None:
             records = records.where(SuiteRow.name == suite)
-        if names is not None:
-            whole = schema.MeasurementRow.record_id.in_(select(RecordRow.id).where(RecordRow.stage.in_(stages)))
-            named = schema.MeasurementRow.name.in_(names)
-            measurements = measurements.where(or_(named, whole) if stages else named)
+
+        def of_records(columns: table.Columns) -> query.Query:
+            wanted = names(columns) if callable(names) else names
+            return measurements if wanted is None else measurements.where(schema.MeasurementRow.name.in_(wanted))
+
         everything = run is None and suite is None
         return self._ask(
-            lambda connection: table.read(connection, records, measurements, self.damages, everything=everything)
+            lambda connection: table.read(connection, records, of_records, self.damages, everything=everything)
         )
 
     # -- within -------------------------------------------------------------------------------------------------------

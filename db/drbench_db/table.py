@@ -21,13 +21,20 @@ _OWN = ("record", "variant")
 
 
 def read(
-    connection: Connection, records: query.Query, measurements: query.Query, damages: Damages, *, everything: bool
+    connection: Connection,
+    records: query.Query,
+    measurements: Callable[[Columns], query.Query],
+    damages: Damages,
+    *,
+    everything: bool,
 ) -> tuple[Columns, Columns]:
     """Records and measurements, both of the same moment, without the damaged records.
 
-    `everything`: no record was left out by the question, so a figure of none is damaged.
+    `measurements`: the columns of the records -> what to ask for. `everything`: no record was left out by the question,
+    so a figure of none is damaged.
     """
-    found, figures = fetch(connection, records, "record"), fetch(connection, measurements)
+    found = fetch(connection, records, "record")
+    figures = fetch(connection, measurements(dict(found.columns)))
     runs = dict(zip(found.columns["record"], found.columns["run"], strict=True))
     bad = set()
     for place, (table, name, fault) in found.faults.items():

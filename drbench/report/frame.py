@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,12 +70,11 @@ def load_rows(
     store: Store,
     run: str | None,
     suite: str | None,
-    names: Collection[str] | None,
-    stages: Collection[str] = (),
+    names: Collection[str] | Callable[[Mapping[str, Sequence[Any]]], Collection[str]] | None,
 ) -> pd.DataFrame:
-    """As `load`, from an open store. All figures of `stages` are included, whatever `names` has."""
-    run_id = store.run(run).id if run is not None else None
-    records, measurements = map(_frame, store.rows(run=run_id, suite=suite, names=names, stages=stages))
+    """As `load`, from an open store. `names` may be a function of the columns of the records."""
+    found = store.run(run).id if run is not None else None
+    records, measurements = map(_frame, store.rows(run=found, suite=suite, names=names))
     place = pd.Index(records["record"]).get_indexer(pd.Index(measurements["record"]))
     kept = np.flatnonzero(place >= 0)
     bare = np.setdiff1d(np.arange(len(records)), place)  # records without measurements: they failed

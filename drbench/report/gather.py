@@ -7,7 +7,8 @@ apply to all conditions of their run, or, if the run trained nothing, to those o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,16 +17,30 @@ import pandas as pd
 
 from drbench import figures, protocols
 from drbench.conditions import of_recipe
+from drbench.errors import InputError
 from drbench.figures import TaskFigures
 from drbench.report.model import Conditions
 
 NAMES = (
     *("madds", "executed", "params", "activations", "reference_madds", "reference_params"),
-    *("latency", "latency_ratio", "latency_floor", "peak_memory"),
+    *("latency", "latency_ratio", "latency_floor", "peak_memory", "train_images_per_second"),
 )
-"""The measurements in a report, in addition to all those of the stages in WHOLE_STAGES, which tasks declare."""
+"""The measurements that a report is made of, whatever the task."""
 
-WHOLE_STAGES = ("train",)
+
+def names_of(records: Mapping[str, Sequence[Any]]) -> set[str]:
+    """NAMES, and the figures that the tasks of the records declare, with their validation scores.
+
+    `records`: the columns of `Store.rows`. Settings that are damaged have none.
+    """
+    trained = {text for text, stage in zip(records["settings"], records["stage"], strict=True) if stage == "train"}
+    names = set(NAMES)
+    for settings in trained:
+        with suppress(InputError, ValueError, TypeError, AttributeError):
+            task = _task(settings)
+            names |= {*task.names, task.validation}
+    return names
+
 
 RECORD_COLUMNS = (
     *("record", "run", "suite", "architecture", "operator", "label", "regions", "recipe", "width", "input_shape"),
@@ -102,7 +117,7 @@ def gather(frame: pd.DataFrame) -> dict[Conditions, dict[str, Gathered]]:
     """Conditions -> variant hash -> its newest records, in the order of the frame."""
     records = list(_tuples(frame.loc[~frame["record"].duplicated().to_numpy()], RECORD_COLUMNS, "Record"))
     parts = (frame["part"] == "").to_numpy() | (frame["name"] == "peak_memory").to_numpy()
-    named = (frame["name"].isin(NAMES) | frame["stage"].isin(WHOLE_STAGES) & frame["name"].notna()).to_numpy()
+    named = frame["name"].isin(names_of({name: frame[name].tolist() for name in ("settings", "stage")})).to_numpy()
     whole = frame.loc[named & parts]
     by_record: dict[int, list[Figure]] = {}
     for values in zip(*(_values(whole[name]) for name in FIGURE_COLUMNS), strict=True):
@@ -179,32 +194,36 @@ def _places(records: list[Any]) -> dict[int, _Place]:
     The protocols are those of the record's run. For a protocol that a run does not use (one that only trains counts
     nothing), the latest version applies. `drbench`: all releases that made figures at this place.
     """
-    bare = {record.record: _Place(*_surroundings(record)) for record in records}
-    used: dict[tuple[_Place, str], dict[str, int]] = {}
-    latest: dict[_Place, dict[str, int]] = {}
+    groups: dict[tuple[Any, ...], list[Any]] = {}
     for record in records:
-        place = bare[record.record]
-        for name, version in _protocol(record.stage, record.settings):
-            for known in (used.setdefault((place, record.run), {}), latest.setdefault(place, {})):
-                known[name] = max(version, known.get(name, 1))
-    places, releases = {}, dict[_Place, dict[str, None]]()
-    for record in records:
-        place = bare[record.record]
-        versions = {**latest.get(place, {}), **used.get((place, record.run), {})}
-        places[record.record] = place = place._replace(protocols=tuple(sorted(versions.items())))
-        releases.setdefault(place, {})[record.drbench] = None
-    return {number: place._replace(drbench=", ".join(sorted(releases[place]))) for number, place in places.items()}
+        of = (record.suite, record.input_shape, record.num_classes, record.machine)
+        groups.setdefault((of, record.run), []).append(record)
+    latest: dict[Any, dict[str, int]] = {}
+    used = {}
+    for (of, run), members in groups.items():
+        settings = {(record.stage, record.settings) for record in members}
+        used[of, run] = protocols.of_records((stage, json.loads(text)) for stage, text in settings)
+        for name, version in used[of, run].items():
+            latest.setdefault(of, {})[name] = max(version, latest.get(of, {}).get(name, 1))
+    places = {}
+    releases = dict[_Place, set[str]]()
+    for (of, run), members in groups.items():
+        versions = {**latest.get(of, {}), **used[of, run]}
+        suite, shape, classes, machine = of
+        place = _Place(suite, shape, classes, _computer(members[0]), machine, tuple(sorted(versions.items())))
+        places[of, run] = place
+        releases.setdefault(place, set()).update({record.drbench for record in members})
+    return {
+        record.record: place
+        for group, members in groups.items()
+        for place in [places[group]._replace(drbench=", ".join(sorted(releases[places[group]])))]
+        for record in members
+    }
 
 
-def _surroundings(record: Any) -> tuple[Any, ...]:
+def _computer(record: Any) -> str:
     torch = record.torch and f"torch {record.torch}"
-    computer = ", ".join(part for part in (record.hostname, record.cpu, record.gpu, torch) if part)
-    return record.suite, record.input_shape, record.num_classes, computer, record.machine
-
-
-@cache
-def _protocol(stage: str, settings: str) -> tuple[tuple[str, int], ...]:
-    return tuple(protocols.recorded(stage, json.loads(settings)).items())
+    return ", ".join(part for part in (record.hostname, record.cpu, record.gpu, torch) if part)
 
 
 @cache

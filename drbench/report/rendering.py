@@ -16,7 +16,7 @@ from drbench.report.build import build
 from drbench.report.columns import Column, choose, find, known
 from drbench.report.data import as_csv, as_json
 from drbench.report.frame import load_rows, warn
-from drbench.report.gather import NAMES, WHOLE_STAGES
+from drbench.report.gather import names_of
 from drbench.report.markdown import as_markdown
 from drbench.report.model import Report, Row
 from drbench.report.ops import ops_tables
@@ -98,7 +98,7 @@ def _of_store(store: Store, suite: str | None, run: str | None) -> Report:
             run = next(other.id for other in runs if other.suite == suite)
     if run is not None:
         run = store.run(run).id
-    frame = load_rows(store, run, suite, NAMES, WHOLE_STAGES)
+    frame = load_rows(store, run, suite, names_of)
     return build(frame, ops_tables(store, run=run, suite=suite))
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from scipy.special import bdtrc, betaincinv, nctdtrinc, ndtri
+import scipy
 
 from drbench.errors import InputError
 from drbench.statistics.samples import LEAST_SEEDS, mean_and_deviation
@@ -63,10 +63,10 @@ def by_images(
     lost = sum(1 for a, b in zip(before, now, strict=True) if a and not b)
     won = sum(1 for a, b in zip(before, now, strict=True) if b and not a)
     images, differ, tail = len(now), lost + won, (1 - level) / 2
-    low = float(betaincinv(lost, won + 1, tail)) if lost else 0.0
-    high = float(betaincinv(lost + 1, won, 1 - tail)) if won else 1.0
+    low = float(scipy.special.betaincinv(lost, won + 1, tail)) if lost else 0.0
+    high = float(scipy.special.betaincinv(lost + 1, won, 1 - tail)) if won else 1.0
     effect = (won - lost) / images
-    reach = float(ndtri(1 - tail)) * math.sqrt((differ / images - effect**2) / images)
+    reach = float(scipy.special.ndtri(1 - tail)) * math.sqrt((differ / images - effect**2) / images)
     interval = (
         min(_share(high, differ, images), effect - reach),
         max(_share(low, differ, images), effect + reach),
@@ -85,8 +85,8 @@ def _seen(differ: int, tail: float) -> float:
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if bdtrc(middle - 1, count, 0.5) <= tail else (middle + 1, high)
-    return (2 * float(betaincinv(low, count - low + 1, POWER)) - 1) * count
+        low, high = (low, middle) if scipy.special.bdtrc(middle - 1, count, 0.5) <= tail else (middle + 1, high)
+    return (2 * float(scipy.special.betaincinv(low, count - low + 1, POWER)) - 1) * count
 
 
 def by_seeds(
@@ -115,7 +115,9 @@ def by_seeds(
         freedom = sum(parts) ** 2 / weights if weights else float(len(new) + len(old) - 2)
     reach = two_sided(freedom, level)
     interval = (effect - reach * error, effect + reach * error)
-    sees = float(nctdtrinc(freedom, 1 - POWER, reach)) * error + limit  # noncentrality at which the test has POWER
+    sees = (
+        float(scipy.special.nctdtrinc(freedom, 1 - POWER, reach)) * error + limit
+    )  # noncentrality at which the test has POWER
     gain = interval if sign > 0 else (-interval[1], -interval[0])
     return Change(_outcome(gain, limit, tolerance), effect, interval, sees, count)
 

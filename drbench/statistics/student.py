@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.special import stdtrit
+import scipy  # loads its parts when they are used; scipy.special takes a quarter of a second
 
 from drbench.errors import InputError
 
@@ -22,4 +22,4 @@ def two_sided(freedom: float, level: float = 0.95) -> float:
 
 def one_sided(freedom: float, probability: float) -> float:
     """The quantile that is exceeded with probability 1 - `probability`."""
-    return float(stdtrit(freedom, probability))
+    return float(scipy.special.stdtrit(freedom, probability))

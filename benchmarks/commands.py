@@ -1,15 +1,17 @@
-"""How long `drbench --help` takes, and `drbench report` over 1,000 variants and 100,000 measurements.
+"""How long commands take that load no torch, `drbench report` over 1,000 variants among them.
 
-    python benchmarks/report_scale.py [--repeat 5] [--variants 1000] [--keep DIR]
+    python benchmarks/commands.py [--repeat 20] [--variants 1000] [--keep DIR]
 
-Whole processes are timed, imports and all, the database in the page cache; the best and the median of the repeats are
-printed (the best says what the program needs, the median what this machine gave it), each with its target. The
-database is made through the Store, with latency samples; its figures are made up. Exit code 1 when a target is missed.
+Whole processes are timed, imports and all, with the files in the page cache, after one run that is not counted. A row
+gives the wall-clock seconds of the repeats (median, quartiles, best) and the median of the processor seconds. The goal
+is for the median on an idle core; exit code 1 when one is missed. The database is made through the Store, with latency
+samples; its figures are made up.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import subprocess
@@ -17,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from drbench_db import Store
 
 from drbench.identity import variant_hash
 from drbench.records import Code, Machine, Measurement, Record, Run, Variant
+from drbench.statistics.samples import quantile
 
 MACHINE = Machine("bench", "Linux", "made up", 2, 2, 8 << 30)
 PARTS = ("region_conv", "guide", "routing", "mixing", "conv", "linear")
@@ -85,45 +89,61 @@ def make(path: Path, count: int) -> None:
     """The database: `count` variants in one run."""
     rng = random.Random(0)
     with Store.open(path, write=True) as store:
-        run = Run("scale", "scale", "", "benchmarks/report_scale.py", "2026-01-01T00:00:00Z", MACHINE, Code("0"))
+        run = Run("scale", "scale", "", "benchmarks/commands.py", "2026-01-01T00:00:00Z", MACHINE, Code("0"))
         store.begin_run(run)
         store.add_many(run.id, (r for variant, label in variants(count) for r in records(variant, label, rng)))
         store.end_run(run.id, "done")
 
 
-def seconds(command: list[str], repeat: int) -> list[float]:
-    """Wall-clock times of whole processes, after one that is not counted."""
-    times = []
-    for number in range(repeat + 1):
-        begun = time.perf_counter()
+@dataclass(frozen=True)
+class Times:
+    """Wall-clock seconds of whole processes, and processor seconds (user and system) of each."""
+
+    wall: tuple[float, ...]
+    processor: tuple[float, ...]
+
+
+def times(command: list[str], repeat: int) -> Times:
+    """Run the command `repeat` times, after one that is not counted."""
+    wall, processor = [], []
+    for _ in range(repeat + 1):
+        before, begun = os.times(), time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        if number:
-            times.append(time.perf_counter() - begun)
-    return times
+        wall.append(time.perf_counter() - begun)
+        now = os.times()
+        processor.append(now.children_user + now.children_system - before.children_user - before.children_system)
+    return Times(tuple(wall[1:]), tuple(processor[1:]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--variants", type=int, default=1000)
     parser.add_argument("--keep", type=Path, help="directory in which to leave the database")
     given = parser.parse_args()
-    program = [sys.executable, "-c", "import sys; from drbench.cli import main; sys.exit(main())"]
+    program = [sys.executable, "-m", "drbench"]
     missed = False
     with tempfile.TemporaryDirectory() as temporary:
         path = (given.keep or Path(temporary)) / "scale.db"
         path.unlink(missing_ok=True)
         make(path, given.variants)
-        what = f"{given.variants:,} variants, {given.variants * MEASUREMENTS:,} measurements"
-        for name, arguments, target in (
-            ("drbench --help", ["--help"], 0.4),
-            (f"drbench report ({what})", ["report", "--db", str(path)], 2.0),
-            (f"drbench report --format csv ({what})", ["report", "--db", str(path), "--format", "csv"], 2.0),
+        print(f"{given.variants:,} variants, {given.variants * MEASUREMENTS:,} measurements; {given.repeat} runs each")
+        print(f"{'seconds':32} {'goal':>5} {'median':>7} {'p25':>6} {'p75':>6} {'best':>6} {'processor':>10}")
+        for arguments, goal in (
+            (["--version"], 0.25),
+            (["--help"], 0.25),
+            (["suites", "list"], 1.0),
+            (["models", "list"], 1.0),
+            (["runs", "list", "--db", str(path)], 1.0),
+            (["report", "--db", str(path)], 2.0),
+            (["report", "--format", "csv", "--db", str(path)], 2.0),
         ):
-            times = seconds(program + arguments, given.repeat)
-            best, median = min(times), statistics.median(times)
-            missed |= best >= target
-            print(f"{name}: best {best:.2f} s, median {median:.2f} s of {len(times)}; target under {target} s")
+            found = times(program + arguments, given.repeat)
+            p25, median, p75 = (quantile(found.wall, fraction) for fraction in (0.25, 0.5, 0.75))
+            missed |= median >= goal
+            name = f"drbench {' '.join(word for word in arguments if word not in ('--db', str(path)))}"
+            used = statistics.median(found.processor)
+            print(f"{name:32} {goal:5.2f} {median:7.2f} {p25:6.2f} {p75:6.2f} {min(found.wall):6.2f} {used:10.2f}")
     return int(missed)
 
 
