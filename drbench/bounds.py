@@ -24,7 +24,13 @@ ELEMENTS = 2**31
 WIDTH = 1000.0
 """Multiplier of a network's channels."""
 BATCH_SIZE = 2**24
+BATCH_SIZES = 100
+"""Batch sizes that one experiment times."""
 EPOCHS = 1_000_000
+RATE = 1_000_000
+"""Learning rate, and weight decay."""
+NORM = 10**12
+"""Norm to which gradients are clipped."""
 SEEDS = 10_000
 THREADS = 65_536
 WORKERS = 10_000
@@ -39,6 +45,8 @@ INTEGER = 2**63 - 1
 
 NAME = 200
 """Characters of a name: of a suite, a label, a network, an operator, a git reference."""
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+"""Of a name: no control characters."""
 TEXT = 10_000
 """Characters of a description or any other text in a suite or a header."""
 DEPTH = 16

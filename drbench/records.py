@@ -1,8 +1,13 @@
 """What flows through drbench: frozen records without behaviour.
 
 `suite` makes Experiments, `experiment` turns each into a Result, `job` makes the Records, `store` keeps them, `report`
-and `check` read them. Records are never changed. This module imports nothing but the standard library, so that
-commands which only read results never load torch.
+and `check` read them. Records are never changed. This module and what it imports need nothing but the standard library,
+so that commands which only read results never load torch.
+
+The fields of DataSettings, TrainSettings and LatencySettings are the only declaration of a setting. The type of a field
+holds its choices (Literal), the field's metadata its limits: `gt`, `ge`, `lt`, `le` for numbers (for each item of a
+tuple), `min_length`, `max_length` and `pattern` for text and tuples. The tables of suites (`drbench.suite.tables`) and
+the checks of a training (`drbench.training.presets`) are derived from them.
 
 A field that is added to a record needs a default. It enters hashes and work keys only where it differs from its default
 (`drbench.identity`), so that what users have recorded keeps its name.
@@ -14,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from drbench import bounds
 
 PLAIN = "conv"
 """The operator name of the unconverted network."""
@@ -57,14 +64,20 @@ class Variant:
     task: str = "classify"
 
 
+Augmentation = Literal["none", "standard"]
+"""Of the training images."""
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Which images, and how they are split. `val_fraction` of train is held out for every choice."""
 
-    name: str = "shapes"
+    name: str = field(
+        default="shapes", metadata={"min_length": 1, "max_length": bounds.NAME, "pattern": bounds.NAME_PATTERN}
+    )
     root: str | None = None
     download: bool = False
-    val_fraction: float = 0.1
+    val_fraction: float = field(default=0.1, metadata={"ge": 0, "lt": 1})
     args: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,23 +86,23 @@ class TrainSettings:
     """A training recipe. Presets are instances of it; anything may be overridden by name."""
 
     preset: str = "quick"
-    epochs: int = 4
-    batch_size: int = 128
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: int = field(default=4, metadata={"gt": 0, "le": bounds.EPOCHS})
+    batch_size: int = field(default=128, metadata={"gt": 0, "le": bounds.BATCH_SIZE})
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = field(default=0.1, metadata={"gt": 0, "le": bounds.RATE})
+    momentum: float = field(default=0.9, metadata={"ge": 0, "lt": 1})
+    weight_decay: float = field(default=5e-4, metadata={"ge": 0, "le": bounds.RATE})
     nesterov: bool = True
-    schedule: str = "cosine"
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.0
-    ema_decay: float | None = None
-    grad_clip: float | None = None
-    augment: str = "standard"
-    device: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    loader_workers: int = 0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_epochs: float = field(default=1.0, metadata={"ge": 0, "le": bounds.EPOCHS})
+    label_smoothing: float = field(default=0.0, metadata={"ge": 0, "lt": 1})
+    ema_decay: float | None = field(default=None, metadata={"gt": 0, "lt": 1})
+    grad_clip: float | None = field(default=None, metadata={"gt": 0, "le": bounds.NORM})
+    augment: Augmentation = "standard"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: int | None = field(default=None, metadata={"gt": 0, "le": bounds.THREADS})
+    loader_workers: int = field(default=0, metadata={"ge": 0, "le": bounds.WORKERS})
 
 
 @dataclass(frozen=True)
@@ -101,14 +114,16 @@ class LatencySettings:
     (`min_seconds`) of each network, and seconds at most for all (`max_seconds`).
     """
 
-    batch_sizes: tuple[int, ...] = (1,)
-    workers: int = 5
-    warmup_runs: int = 5
-    min_runs: int = 12
-    min_seconds: float = 0.2
-    max_seconds: float = 20.0
-    threads: int | None = None
-    dtype: str = "float32"
+    batch_sizes: tuple[int, ...] = field(
+        default=(1,), metadata={"gt": 0, "le": bounds.BATCH_SIZE, "min_length": 1, "max_length": bounds.BATCH_SIZES}
+    )
+    workers: int = field(default=5, metadata={"gt": 0, "le": bounds.WORKERS})
+    warmup_runs: int = field(default=5, metadata={"ge": 0, "le": bounds.RUNS})
+    min_runs: int = field(default=12, metadata={"gt": 0, "le": bounds.RUNS})
+    min_seconds: float = field(default=0.2, metadata={"ge": 0, "le": bounds.SECONDS})
+    max_seconds: float = field(default=20.0, metadata={"gt": 0, "le": bounds.SECONDS})
+    threads: int | None = field(default=None, metadata={"gt": 0, "le": bounds.THREADS})
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"
     channels_last: bool = True
 

@@ -12,7 +12,7 @@ from drbench import bounds
 from drbench.errors import InputError
 from drbench.records import PLAIN, Variant
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=bounds.NAME_PATTERN)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
 
 

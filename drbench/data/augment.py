@@ -9,14 +9,16 @@ through v2 (see `preprocess.folder_transform`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from drbench.errors import unknown
+from drbench.records import Augmentation
 
-AUGMENTS = ("none", "standard")
+AUGMENTS = get_args(Augmentation)
 """standard: what is usual for the data set. CIFAR: shifts by up to 4 px and flips; folders: random crops and flips."""
 
 

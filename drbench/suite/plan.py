@@ -26,7 +26,7 @@ DEFAULT_REGIONS = 8
 def named(suite: Suite) -> tuple[str, ...]:
     """All names in the suite that may refer to code: package.module:callable, or a name in a registry."""
     names = [table.name for table in suite.architectures] + [table.operator for table in suite.operators]
-    return (*names, suite.task, suite.data.name, *(suite.trust or ()))
+    return (*names, suite.task, data_settings(suite).name, *(suite.trust or ()))
 
 
 def variants(suite: Suite) -> dict[str, tuple[tuple[Variant, str], ...]]:
@@ -101,7 +101,7 @@ def plan(suite: Suite) -> tuple[Experiment, ...]:
     request = Request(
         groups=chosen,
         in_shard=in_shard,
-        data=DataSettings(**dict(suite.data)),
+        data=data_settings(suite),
         train=train_settings(suite),
         latency=LatencySettings(**dict(suite.latency)),
         seeds=suite.seeds,
@@ -126,6 +126,11 @@ def shard(nets: Sequence[Variant], part: int, of: int) -> set[str]:
     }
     chosen = set(sorted({str(home) for home in homes.values()})[part - 1 :: of])
     return {name for name, home in homes.items() if home in chosen}
+
+
+def data_settings(suite: Suite) -> DataSettings:
+    """The record of the suite's table `data`."""
+    return DataSettings(**dict(suite.data))
 
 
 def train_settings(suite: Suite) -> TrainSettings:
@@ -176,7 +181,7 @@ def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
         return suite.input_shape, suite.num_classes
     from drbench.data.info import info
 
-    data_info = info(DataSettings(**dict(suite.data)))
+    data_info = info(data_settings(suite))
     classes = data_info.num_classes
     if suite.num_classes is None and suite.task not in BUILT_IN:
         classes = load("task", suite.task).outputs(classes)  # type: ignore[attr-defined]

@@ -25,8 +25,8 @@ from drbench.suite.tables import (
     LatencyTable,
     LimitsTable,
     OperatorTable,
+    StrictTable,
     Suite,
-    Table,
     TrainTable,
 )
 from drbench.variant_table import expected, short
@@ -139,7 +139,7 @@ def _first(error: ValidationError) -> str:
 
 def _keys(parents: Sequence[int | str]) -> list[str]:
     """The allowed keys of the table at this path."""
-    tables: dict[str, type[Table]] = {
+    tables: dict[str, type[StrictTable]] = {
         "architectures": ArchitectureTable,
         "operators": OperatorTable,
         "data": DataTable,

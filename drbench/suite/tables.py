@@ -1,27 +1,27 @@
-"""What a suite's TOML file may say: one class a table, strict, so that a wrong type or a misspelt key is an error."""
+"""What a suite's TOML file may contain: one class for each table; a wrong type or a misspelt key is an error.
+
+The tables of settings are derived from the records of the same name.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model
 
 from drbench import bounds
 from drbench.figures import DEFAULT
+from drbench.records import DataSettings, LatencySettings, TrainSettings
 from drbench.variant_table import Arguments, Classes, InputShape, Name, Side, Width
 
 Stage = Literal["cost", "memory", "latency", "train"]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, StringConstraints(max_length=bounds.TEXT)]
-BatchSize = Annotated[int, Field(gt=0, le=bounds.BATCH_SIZE)]
 Regions = Annotated[int, Field(gt=0, le=bounds.REGIONS)]
-Epochs = Annotated[int, Field(gt=0, le=bounds.EPOCHS)]
-Threads = Annotated[int, Field(gt=0, le=bounds.THREADS)]
-Runs = Annotated[int, Field(ge=0, le=bounds.RUNS)]
 Seconds = Annotated[float, Field(gt=0, le=bounds.SECONDS, allow_inf_nan=False)]
 Part = Annotated[int, Field(gt=0, le=bounds.SHARDS)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _listed(value: object) -> object:
@@ -38,13 +38,13 @@ def _named(value: object) -> object:
     return value
 
 
-class Table(BaseModel):
+class StrictTable(BaseModel):
     """Strict: a wrong type or an unknown key is an error that says where."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ArchitectureTable(Table):
+class ArchitectureTable(StrictTable):
     """One network: a registry name or package.module:callable, its width and further arguments."""
 
     name: Name
@@ -52,7 +52,7 @@ class ArchitectureTable(Table):
     args: Arguments = {}
 
 
-class OperatorTable(Table):
+class OperatorTable(StrictTable):
     """What replaces which convolutions. `regions`: the short form of operator_args.regions, and what --regions sets."""
 
     operator: Name
@@ -65,54 +65,51 @@ class OperatorTable(Table):
     match: Annotated[tuple[Literal["madds", "params"], ...], BeforeValidator(_listed)] | None = None
 
 
-class DataTable(Table):
-    """As records.DataSettings."""
+def table_of(record: type[Any], *, partial: bool = False, leave_out: Collection[str] = ()) -> type[StrictTable]:
+    """The table with the fields of a settings record: its types, limits and defaults (see drbench.records).
 
-    name: Name = "shapes"
-    root: str | None = None
-    download: bool = False
-    val_fraction: Fraction = 0.1
-    args: Arguments = {}
-
-
-class TrainTable(Table):
-    """Any of records.TrainSettings but the preset, over the preset's values."""
-
-    epochs: Epochs | None = None
-    batch_size: BatchSize | None = None
-    optimizer: Literal["sgd", "adamw"] | None = None
-    learning_rate: PositiveFloat | None = None
-    momentum: Fraction | None = None
-    weight_decay: NonNegativeFloat | None = None
-    nesterov: bool | None = None
-    schedule: Literal["cosine", "linear", "constant"] | None = None
-    warmup_epochs: NonNegativeFloat | None = None
-    label_smoothing: Fraction | None = None
-    ema_decay: Fraction | None = None
-    grad_clip: PositiveFloat | None = None
-    augment: str | None = None
-    device: str | None = None
-    precision: Literal["fp32", "bf16", "fp16"] | None = None
-    threads: Threads | None = None
-    loader_workers: Annotated[int, Field(ge=0, le=bounds.WORKERS)] | None = None
+    partial: every field may be left out, and is None then.
+    leave_out: fields that the table does not have.
+    """
+    hints = get_type_hints(record)
+    columns: dict[str, Any] = {}
+    for one in fields(record):
+        if one.name in leave_out:
+            continue
+        kind = _kind(hints[one.name], one.metadata)
+        if partial:
+            columns[one.name] = (kind | None, None)
+        elif one.default_factory is not MISSING:
+            columns[one.name] = (kind, Field(default_factory=one.default_factory))
+        else:
+            columns[one.name] = (kind, one.default)
+    name = record.__name__.replace("Settings", "Table")
+    return create_model(name, __base__=StrictTable, __module__=__name__, **columns)
 
 
-class LatencyTable(Table):
-    """As records.LatencySettings."""
-
-    batch_sizes: Annotated[tuple[BatchSize, ...], BeforeValidator(_listed), Field(min_length=1, max_length=100)] = (1,)
-    workers: Annotated[int, Field(gt=0, le=bounds.WORKERS)] = 5
-    warmup_runs: Runs = 5
-    min_runs: Annotated[Runs, Field(gt=0)] = 12
-    min_seconds: Annotated[float, Field(ge=0, le=bounds.SECONDS, allow_inf_nan=False)] = 0.2
-    max_seconds: Seconds = 20.0
-    threads: Threads | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
-    channels_last: bool = True
+def _kind(hint: Any, limits: Mapping[str, Any]) -> Any:
+    """The type of a table's field."""
+    if hint == Mapping[str, Any]:
+        return Arguments
+    if get_origin(hint) is not tuple:
+        return Annotated[hint, Field(**limits)]
+    length = {key: value for key, value in limits.items() if key in ("min_length", "max_length")}
+    of_item = {key: value for key, value in limits.items() if key not in length}
+    items = GenericAlias(tuple, (_kind(get_args(hint)[0], of_item), ...))
+    return Annotated[items, BeforeValidator(_listed), Field(**length)]
 
 
-class LimitsTable(Table):
+if TYPE_CHECKING:  # mypy does not take the result of a call for a type
+    DataTable = StrictTable
+    TrainTable = StrictTable
+    LatencyTable = StrictTable
+else:
+    DataTable = table_of(DataSettings)
+    TrainTable = table_of(TrainSettings, partial=True, leave_out=("preset",))  # over the values of the preset
+    LatencyTable = table_of(LatencySettings)
+
+
+class LimitsTable(StrictTable):
     """Of each worker process: wall time (none: as long as it takes), and memory of it and its children in GiB (none:
     nine tenths of what the machine has free)."""
 
@@ -125,7 +122,7 @@ Metric = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME)]
 OnUnresolved = Literal["warn", "fail"]
 
 
-class ThresholdTable(Table):
+class ThresholdTable(StrictTable):
     """How much worse a metric may become for the variants that a glob over architecture/label names.
 
     `limit`: a share of the reference (0.02 is 2%) for costs, latency and memory; of a task's figure a difference in its
@@ -138,7 +135,7 @@ class ThresholdTable(Table):
     on_unresolved: OnUnresolved | None = None
 
 
-class CheckTable(Table):
+class CheckTable(StrictTable):
     """What `drbench check` looks at, and how much worse it may be."""
 
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_listed), Field(min_length=1)] = ("costs",)
@@ -146,7 +143,7 @@ class CheckTable(Table):
     thresholds: tuple[ThresholdTable, ...] = ()
 
 
-class Suite(Table):
+class Suite(StrictTable):
     """A comparison: which networks, what is measured, on which data, how they are trained."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME, pattern=r"^[^/\s\x00-\x1f\x7f]+$")]

@@ -1,12 +1,13 @@
-"""Training recipes by name, and which values their fields may have. Imports no torch."""
+"""Training recipes by name, and the check of their values. Imports no torch."""
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from drbench import bounds
 from drbench.errors import InputError, unknown
 from drbench.records import TrainSettings
 
@@ -31,28 +32,7 @@ PRESETS: Mapping[str, TrainSettings] = {
     ),
 }
 
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("cosine", "linear", "constant"),
-    "augment": ("none", "standard"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("fp32", "bf16", "fp16"),
-}
-
-# name -> (type, least, most, what is allowed)
-_RANGES: Mapping[str, tuple[type, float, float, str]] = {
-    "epochs": (int, 1, bounds.EPOCHS, f"a whole number from 1 to {bounds.EPOCHS:,}"),
-    "batch_size": (int, 1, bounds.BATCH_SIZE, f"a whole number from 1 to {bounds.BATCH_SIZE:,}"),
-    "learning_rate": (float, 1e-12, 1e6, "a number above 0"),
-    "momentum": (float, 0, 1 - 1e-9, "at least 0 and below 1"),
-    "weight_decay": (float, 0, 1e6, "0 or more"),
-    "warmup_epochs": (float, 0, 1e9, "0 or more"),
-    "label_smoothing": (float, 0, 1 - 1e-9, "at least 0 and below 1"),
-    "ema_decay": (float, 1e-12, 1 - 1e-12, "above 0 and below 1, or left out"),
-    "grad_clip": (float, 1e-12, 1e12, "above 0, or left out"),
-    "threads": (int, 1, bounds.THREADS, f"a whole number from 1 to {bounds.THREADS:,}, or left out"),
-    "loader_workers": (int, 0, bounds.WORKERS, f"a whole number from 0 to {bounds.WORKERS:,}"),
-}
+_WORDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
 def preset(name: str, overrides: Mapping[str, Any] | None = None) -> TrainSettings:
@@ -69,17 +49,40 @@ def preset(name: str, overrides: Mapping[str, Any] | None = None) -> TrainSettin
 
 
 def check_settings(settings: TrainSettings) -> None:
-    """InputError for the first field whose value is not allowed."""
-    for name, choices in CHOICES.items():
-        if getattr(settings, name) not in choices:
-            raise unknown(name, getattr(settings, name), choices)
-    optional = {field.name for field in fields(TrainSettings) if field.default is None}
-    for name, (kind, least, most, allowed) in _RANGES.items():
-        value = getattr(settings, name)
-        if value is None and name in optional:
-            continue
-        number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if not number or not least <= value <= most:
-            raise InputError(f"{name} {value!r} is not allowed: {allowed}")
+    """InputError for the first field whose value its declaration in `drbench.records` does not allow."""
+    hints = get_type_hints(TrainSettings)
+    for field in fields(TrainSettings):
+        value = getattr(settings, field.name)
+        if not _allowed(value, hints[field.name], field.metadata):
+            raise InputError(f"{field.name}: got {value!r}; expected {in_words(hints[field.name], field.metadata)}")
     if settings.nesterov and settings.optimizer == "sgd" and settings.momentum == 0:
-        raise InputError("nesterov needs momentum above 0: set momentum, or nesterov to false")
+        raise InputError("momentum: got 0; expected a number above 0 with nesterov. Set momentum, or nesterov to false")
+
+
+def _allowed(value: Any, hint: Any, limits: Mapping[str, Any]) -> bool:
+    """Whether a value has the type of a field and is within its limits."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kinds = get_args(hint) or (hint,)
+    if float in kinds:
+        kinds = (*kinds, int)
+    if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
+        return False
+    if value is None or isinstance(value, str | bool):
+        return True
+    return math.isfinite(value) and all(getattr(operator, name)(value, limit) for name, limit in limits.items())
+
+
+def in_words(hint: Any, limits: Mapping[str, Any]) -> str:
+    """The values that a field of this type and these limits may have, in words.
+
+    >>> in_words(int, {"gt": 0, "le": 4096}), in_words(float | None, {"gt": 0, "lt": 1})
+    ('an integer above 0 and at most 4,096', 'a number above 0 and below 1, or None')
+    """
+    if get_origin(hint) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(hint))
+    kinds = get_args(hint) or (hint,)
+    names = {int: "an integer", float: "a number", bool: "True or False", str: "text"}
+    name = next(text for kind, text in names.items() if kind in kinds)
+    words = " and ".join(f"{_WORDS[key]} {limit:,}" for key, limit in limits.items())
+    return f"{name} {words}".strip() + (", or None" if type(None) in kinds else "")

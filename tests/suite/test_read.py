@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from drbench.errors import InputError
 from drbench.identity import variant_hash
-from drbench.records import STAGES, LatencySettings, TrainSettings
+from drbench.records import STAGES
 from drbench.suite import plan, read
-from drbench.suite.tables import LatencyTable, TrainTable
 from tests.suite.suites import HUGE, TINY, made, named
 
 
@@ -74,12 +72,6 @@ def test_what_is_wrong_in_a_file_is_one_line_with_its_place(document: dict[str, 
     with pytest.raises(InputError, match=message) as caught:
         read.validate({**TINY, **document}, "tiny")
     assert "\n" not in str(caught.value)
-
-
-def test_tables_have_the_fields_of_the_records() -> None:
-    assert set(TrainTable.model_fields) | {"preset"} == {field.name for field in fields(TrainSettings)}
-    assert set(LatencyTable.model_fields) == {field.name for field in fields(LatencySettings)}
-    assert LatencySettings(**dict(LatencyTable())) == LatencySettings()
 
 
 @pytest.mark.parametrize(
