@@ -83,9 +83,12 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """A training recipe. Presets are instances of it; anything may be overridden by name."""
+    """A training recipe. Presets are instances of it; anything may be overridden by name.
 
-    preset: str = "quick"
+    preset: the preset that the values were taken from; "custom": none.
+    """
+
+    preset: str = "custom"
     epochs: int = field(default=4, metadata={"gt": 0, "le": bounds.EPOCHS})
     batch_size: int = field(default=128, metadata={"gt": 0, "le": bounds.BATCH_SIZE})
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -15,6 +15,12 @@ def test_every_preset_knows_its_name_and_is_allowed(name: str) -> None:
     check_settings(settings)
 
 
+def test_settings_that_are_no_preset_do_not_claim_to_be_one() -> None:
+    assert TrainSettings().preset == "custom"
+    assert "custom" not in PRESETS
+    assert all(replace(TrainSettings(), preset=name) != settings for name, settings in PRESETS.items())
+
+
 def test_the_papers_recipe() -> None:
     # Ma et al., ShuffleNet V2: batch 1024, linear decay from 0.5, weight decay 4e-5, 300,000 steps on 1,281,167 images.
     paper = preset("paper")
