@@ -1,5 +1,6 @@
 # make demo   its own .venv, the installation, the suite `mobilenet` on the embedded data set, the report
-# make test   its own .venv, the installation, the tests, a process for each core
+# make test   its own .venv, the installation, the tests but the slow ones (some 9 minutes on two cores)
+# make test-all  the slow tests too, as CI runs them
 # make lint   ruff and mypy, as CI runs them
 # make fuzz   2,200 hostile inputs (tests/fuzz), some 20 minutes on two cores; SEED=2 makes others
 
@@ -9,14 +10,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint fuzz clean
+# Whole files go to a worker, in the order of tests/conftest.py. Half of a test's time may be waiting: three workers keep
+# two cores busy.
+PYTEST = $(BIN)/python -m pytest -n $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 ))) --dist loadfile \
+	--no-loadscope-reorder
+
+.PHONY: demo test test-all lint fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/drbench run suite mobilenet --regions 8
 	$(BIN)/drbench report --latest
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

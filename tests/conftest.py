@@ -11,6 +11,9 @@ import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +28,39 @@ atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# The files that take longest begin first: a worker that begins one of them last would work on alone.
+LONGEST = (
+    "cli/test_readme.py",
+    "kernels/test_triton_interpreter.py",
+    "kernels/test_triton_aot.py",
+    "models/test_guided.py",
+    "kernels/test_build.py",
+    "cli/test_kernels.py",
+    "cli/test_signals.py",
+    "workers/test_workers.py",
+    "cli/test_ops.py",
+    "cli/test_isolation.py",
+    "cli/test_check.py",
+    "test_fuzz.py",
+    "kernels/test_bench.py",
+    "cli/test_resume.py",
+    "cli/test_wrong_inputs.py",
+    "cli/test_streams.py",
+    "benchmarks/test_scripts.py",
+    "cli/test_init.py",
+    "run/test_runner.py",
+    "kernels/test_widths.py",
+    "benchmarks/test_calibration_accuracy.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the order of LONGEST, then as collected."""
+    here = Path(__file__).parent
+    places = {str(here / name): number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(LONGEST)))
 
 
 def pytest_sessionstart() -> None:

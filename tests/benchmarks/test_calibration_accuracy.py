@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.stats import binomtest
 
 TOP = Path(__file__).resolve().parents[2]
@@ -26,6 +27,7 @@ def rows(text: str) -> list[list[str]]:
     return found[2:]
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_that_of_the_committed_bits(tmp_path: Path) -> None:
     (tmp_path / "bits.npz").write_bytes((RESULT / "bits.npz").read_bytes())
     found = judge(tmp_path)

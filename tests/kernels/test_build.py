@@ -254,7 +254,13 @@ def test_the_key_is_of_sources_flags_and_torch(tmp_path: Path, monkeypatch: pyte
     assert len(set(keys)) == len(keys) == 6
 
 
-@pytest.mark.parametrize("how", ["the owner alone, a stand-in compiler", "all of them, the real compiler"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "the owner alone, a stand-in compiler",
+        pytest.param("all of them, the real compiler", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_build_then_four_at_once(tmp_path: Path, how: str) -> None:
     """All get native kernels from one library; neither a held lock nor a half-built folder stays behind."""
     cache = tmp_path / "cache"

@@ -113,6 +113,7 @@ def test_gradients_have_the_strides_that_the_compiler_is_told(op: str, geometry:
     assert [t.stride() for t in real] == [t.stride() for t in told]
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_trains() -> None:
     layer, x = Layer().double(), torch.randn(2, 4, 6, 6).double()
     parameters = list(layer.parameters())

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed"),
     pytest.mark.skipif(sys.platform != "linux", reason="triton builds on Linux"),
 ]

@@ -373,6 +373,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("name", [*CASES, *OTHERS])
 def test_in_the_interpreter(name: str, outcomes: dict[str, list[str]]) -> None:

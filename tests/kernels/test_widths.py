@@ -16,6 +16,7 @@ HARNESS = Path(__file__).with_name("widths.cpp")
 COMPILER = compiler()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 @pytest.mark.parametrize("width", [16, 64])
 def test_a_width_agrees_with_loops_in_double(width: int, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def holds_as_one_graph(model: nn.Module, x: torch.Tensor) -> None:
         torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
 
 
+@pytest.mark.slow
 def test_a_whole_released_network_compiles_and_exports():
     holds_as_one_graph(network("shufflenet_v2_x0_5", "released", {}), torch.randn(2, 3, 32, 32))
 
@@ -118,6 +119,7 @@ def test_names_of_what_was_there_are_kept():
     assert set(plain.state_dict()) - replaced == set(model.state_dict()) & set(plain.state_dict())
 
 
+@pytest.mark.slow
 def test_a_released_block_trains_when_compiled_for_real():
     torch._dynamo.reset()
     plain = create_model("shufflenet_v2_x0_5", num_classes=6, input_shape=(3, 32, 32), seed=0)
