@@ -37,6 +37,16 @@ def convert(
 ) -> nn.Module:
     """Replace convolutions of any nn.Module.
 
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 1)).eval()
+    >>> converted = convert(model, "2", regions=4)
+    >>> [replacement.name for replacement in converted.conversion.replacements]
+    ['2']
+    >>> images = torch.randn(2, 3, 32, 32)
+    >>> torch.allclose(converted(images), model(images), atol=1e-5)  # init="preserve" keeps the function
+    True
+
     Args:
         model: the network; left as it is unless `inplace`.
         where: a recipe's name, or glob patterns over module names ("features.*.conv.*"; * matches dots too).

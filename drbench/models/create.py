@@ -45,6 +45,15 @@ def create_model(
 ) -> nn.Module:
     """Create a network by name, plain or converted.
 
+    >>> import torch
+    >>> options = dict(num_classes=10, input_shape=(3, 32, 32), seed=0)
+    >>> plain = create_model("mobilenet_v1_0.25", **options)
+    >>> model = create_model("mobilenet_v1_0.25", operator="drconv", regions=4, **options)
+    >>> model(torch.randn(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    >>> torch.equal(model.features[0][0].weight, plain.features[0][0].weight)  # equal seeds, equal other layers
+    True
+
     Args:
         name: in ARCHITECTURES, or "package.module:callable" (called with num_classes if it takes that, by name or in
             **kwargs).

@@ -134,6 +134,16 @@ def _checked(header: dict[str, Any], what: str) -> dict[str, Any]:
 def load_model(path: str | Path, *, device: torch.device | str | None = None, trust: Collection[str] = ()) -> nn.Module:
     """The network in a model file, in evaluation mode, on `device`; nothing but the file is needed.
 
+    >>> import tempfile, torch
+    >>> from drbench import create_model, load_model
+    >>> model = create_model("mobilenet_v1_0.25", operator="drconv", regions=4, num_classes=10).eval()
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_model(f"{directory}/net.safetensors", model, model.variant)
+    ...     loaded = load_model(f"{directory}/net.safetensors")
+    >>> images = torch.randn(1, 3, 64, 64)
+    >>> torch.equal(loaded(images), model(images))
+    True
+
     Args:
         path: what `save_model` wrote.
         device: where the network goes.

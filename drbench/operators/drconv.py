@@ -26,6 +26,12 @@ from drbench.operators.layer import ConvLayer, check_elements, flag, plain
 class DRConv2d(ConvLayer):
     """Drop-in for nn.Conv2d whose filters depend on sample and region.
 
+    >>> layer = DRConv2d(16, 32, kernel_size=3, padding=1, regions=4)
+    >>> layer(torch.randn(2, 16, 8, 8)).shape
+    torch.Size([2, 32, 8, 8])
+    >>> sum(layer.cost((16, 8, 8)).values()) > 64 * 32 * 16 * 9  # one filter a position, and the guide
+    True
+
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in nn.Conv2d, padding 'same' and 'valid' included.

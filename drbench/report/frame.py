@@ -40,6 +40,11 @@ def load(
       database (`Store.records`)
     - the 95% interval of a ratio: `interval_low`, `interval_high`
 
+    >>> frame = load("drbench.db", suite="five")
+    >>> top1 = frame[(frame["name"] == "top1") & (frame["hostname"] == "first")]
+    >>> top1.groupby("label")["value"].mean().round(3).to_dict()
+    {'conv': 0.1, 'conv =madds(drconv m=2)': 0.126, 'drconv m=2': 0.08}
+
     Damaged records are left out, with a warning that names them; for an open Store see `Store.damages`.
 
     Args:

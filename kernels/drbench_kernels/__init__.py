@@ -56,6 +56,13 @@ def region_conv2d(
 ) -> Tensor:
     """Convolve every position with the filter of its region.
 
+    >>> image, filters = torch.randn(1, 3, 8, 8), torch.randn(4, 6, 3, 1, 1)  # 4 regions, 3 -> 6 channels, 1x1
+    >>> guide = torch.zeros(1, 8, 8, dtype=torch.int64)
+    >>> guide[:, 4:] = 2  # the lower half is region 2
+    >>> output = region_conv2d(image, filters, guide)
+    >>> torch.allclose(output[:, :, 4:], torch.nn.functional.conv2d(image, filters[2])[:, :, 4:], atol=1e-5)
+    True
+
     Args:
         input: (N, C, H, W), floating.
         filters: (N, m, O, C/groups, kh, kw), or without N when the batch shares them; dtype and device of `input`.
