@@ -86,6 +86,8 @@ class TrainSettings:
     """A training recipe. Presets are instances of it; anything may be overridden by name.
 
     preset: the preset that the values were taken from; "custom": none.
+    recalibrate_batch_norm: after the last epoch, measure the statistics of batch normalisation again, on the training
+        images.
     """
 
     preset: str = "custom"
@@ -106,6 +108,7 @@ class TrainSettings:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     threads: int | None = field(default=None, metadata={"gt": 0, "le": bounds.THREADS})
     loader_workers: int = field(default=0, metadata={"ge": 0, "le": bounds.WORKERS})
+    recalibrate_batch_norm: bool = False
 
 
 @dataclass(frozen=True)

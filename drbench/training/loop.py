@@ -32,6 +32,7 @@ from drbench.errors import FailedError, InputError
 from drbench.records import Epoch, Event, Measurement, Outcomes, TrainSettings
 from drbench.tasks import Batch, Classify, Task
 from drbench.training.accelerator import make_accelerator, prepared, surroundings
+from drbench.training.batch_norm import recalibrate
 from drbench.training.checkpoint import Checkpoint, Progress
 from drbench.training.evaluation import figures_of, judge_part, measure, part_of
 from drbench.training.optimizer import learning_rate, make_ema, make_optimizer
@@ -71,6 +72,7 @@ def fit(
 
     A checkpoint is written to `workdir` after every epoch, and within an epoch after so many minutes or steps; with
     `resume`, one that is there is gone on from. Events: "step" with done of total in the epoch, "epoch" with an Epoch.
+    With `recalibrate_batch_norm`, the statistics of batch normalisation are measured again after the last epoch.
     Under a launcher (torchrun, accelerate) every batch is divided between the processes, and the first one writes.
     The global random state is as before afterwards. FailedError if the loss is not finite or `workdir` not writable.
     InputError for settings out of range, a device that is not there, and a checkpoint that is damaged or of another
@@ -98,16 +100,17 @@ def fit(
         if resume and checkpoint.path.exists():
             progress = checkpoint.load(progress)
 
+        def training_batches(plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+            part = part_of(splits, "train")
+            return batches(splits.train, plan, prepare, splits.augment, settings.loader_workers, part=part)
+
         while progress.epoch < settings.epochs:
             epoch = progress.epoch
             started = time.perf_counter() - progress.seconds
             reported, saved = -math.inf, time.perf_counter()
             plan = _plan(images, batch_size, seed, epoch, accelerator)[progress.step :]
             model.train()
-            loaded = batches(
-                splits.train, plan, prepare, splits.augment, settings.loader_workers, part=part_of(splits, "train")
-            )
-            for (inputs, targets), (indices, _) in zip(loaded, plan, strict=True):
+            for (inputs, targets), (indices, _) in zip(training_batches(plan), plan, strict=True):
                 step = progress.step
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, epoch * steps + step, steps)
@@ -141,9 +144,14 @@ def fit(
             progress.losses = accelerator.reduce(progress.losses, "mean")
             train_loss = _mean_loss(progress)
             seconds = time.perf_counter() - started
+            judged = model if ema is None else ema.module
+            if settings.recalibrate_batch_norm and epoch + 1 == settings.epochs:
+                # One more pass over the training images, as in an epoch of its own, but without steps.
+                torch.manual_seed(derive("layers", seed, settings.epochs, 0, accelerator.process_index))
+                plan = _plan(images, batch_size, seed, settings.epochs, accelerator)
+                recalibrate(judged, training_batches(plan), accelerator)
             val_loss = val_score = None
             if splits.val is not None:
-                judged = model if ema is None else ema.module
                 val_loss, outcomes = judge_part(
                     judged, splits.val, part_of(splits, "validation"), judge, prepare, accelerator, settings
                 )

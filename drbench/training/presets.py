@@ -80,7 +80,8 @@ def in_words(hint: Any, limits: Mapping[str, Any]) -> str:
     ('an integer above 0 and at most 4,096', 'a number above 0 and below 1, or None')
     """
     if get_origin(hint) is Literal:
-        return " or ".join(repr(choice) for choice in get_args(hint))
+        *others, last = map(repr, get_args(hint))
+        return f"{', '.join(others)} or {last}"
     kinds = get_args(hint) or (hint,)
     names = {int: "an integer", float: "a number", bool: "True or False", str: "text"}
     name = next(text for kind, text in names.items() if kind in kinds)

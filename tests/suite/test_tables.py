@@ -34,6 +34,7 @@ EDGES: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
         "precision": (["fp32", "bf16", "fp16"], ["float32"]),
         "threads": ([1, 65_536, None], [0, 65_537]),
         "loader_workers": ([0, 10_000], [-1, 10_001]),
+        "recalibrate_batch_norm": ([True, False], [1, "yes"]),
     },
     "latency": {
         "batch_sizes": ([1, [1, 8], [2**24]], [0, [], [0], [8, 2**24 + 1], [1] * 101, True]),
