@@ -2,7 +2,8 @@
 
 csv: one line per row of any table, with the conditions of the table in the first fields. Published figures are lines of
 `kind` "published", those of the operator benchmark of `kind` "op" and "op-mean" (see `ops_data`). json: {"fields":
-{name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] if there is one}.
+{name: meaning}, "tables": [{conditions..., "rows": [...]}], "published": [...], "ops": [...] if there is one}. Of a
+training, csv has the preset and a hash of all settings and of the data; json has the settings themselves, and the hash.
 A missing figure is empty in csv and absent in json. json has the exact text; csv has printable text
 (`drbench.text.printable`), with a leading ' if a spreadsheet would treat it as a formula.
 """
@@ -19,6 +20,7 @@ from typing import Any
 
 from drbench import figures
 from drbench.figures import Figure, TaskFigures
+from drbench.identity import digest
 from drbench.report import ops_data
 from drbench.report.columns import Column, known
 from drbench.report.model import Conditions, Report, Row, Table, Value
@@ -26,6 +28,8 @@ from drbench.report.wording import SYNTHETIC
 from drbench.text import spreadsheet, to_json
 
 IDENTITY = ("kind", "architecture", "label")
+RECIPE = "training_hash"
+"""Hash of the settings of a training and of its data: equal where trainings are comparable."""
 EXTRA = ("operator", "regions", "recipe", "variant", "matched_by", "matched_to")
 PUBLISHED = {
     "published_madds": "multiply-adds as published",
@@ -45,9 +49,8 @@ PUBLISHED = {
 def as_csv(report: Report, columns: Sequence[Column] | None, width: int, color: bool) -> str:
     """One line per row. `width` and `color` are unused."""
     whole, networks = columns is None, bool(report.tables)
-    conditions = (
-        [*(f.name for f in dataclasses.fields(Conditions)), "preset"] if networks else ["suite", "machine", "drbench"]
-    )
+    names = [RECIPE if f.name == "training" else f.name for f in dataclasses.fields(Conditions)]
+    conditions = [*names, "preset"] if networks else ["suite", "machine", "drbench"]
     published = list(PUBLISHED) if whole and networks else []
     fields = [name for name in _fields(report, columns) if name not in IDENTITY] if networks else []
     ops = list(ops_data.FIELDS) if whole and report.ops else []
@@ -75,7 +78,6 @@ def as_json(report: Report, columns: Sequence[Column] | None, width: int, color:
         {
             **_conditions(table),
             "figures": figures.as_table(table.conditions.task),
-            "training": json.loads(table.conditions.training or "{}"),
             "notes": list(table.notes),
             "rows": [{k: v for k, v in _row(row).items() if k in fields or k in IDENTITY} for row in table.rows],
         }
@@ -96,7 +98,8 @@ def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
 def _conditions(table: Table) -> dict[str, Any]:
     c = table.conditions
     values = {**asdict(c), "task": c.task.task}
-    values["preset"] = json.loads(c.training).get("preset") if c.training else None
+    training = json.loads(c.training) if c.training else {}
+    values |= {"training": training, RECIPE: digest(training) if training else "", "preset": training.get("preset")}
     if c.synthetic:
         values["synthetic_warning"] = SYNTHETIC.format(data=c.data)
     return values

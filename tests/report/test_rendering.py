@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -125,6 +126,22 @@ def test_csv_has_the_raw_figures(filled: Callable[..., Store], path: Path) -> No
     published = [row for row in table(path) if row["kind"] == "published"]
     assert published[0]["source"]
     assert published[0]["suite"] == ""
+
+
+def test_csv_names_a_training_and_json_holds_it(
+    filled: Callable[..., Store], demo: ModuleType, path: Path, store: Store
+) -> None:
+    filled(seeds=1)
+    store.add(demo.RUN.id, demo.training(demo.PLAIN, 1, settings=demo.settings(epochs=9)))
+    tables = json.loads(render(store, format="json"))["tables"]
+    assert sorted(one["training"]["epochs"] for one in tables) == [4, 9]
+    assert len({one["training_hash"] for one in tables}) == 2
+    for one in tables:
+        text = json.dumps(one["training"], sort_keys=True, separators=(",", ":"))
+        assert one["training_hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+        lines = [line for line in table(path) if line["training_hash"] == one["training_hash"]]
+        assert [line["label"] for line in lines] == [row["label"] for row in one["rows"]]
+    assert not any("{" in value for line in table(path) for value in line.values())
 
 
 def test_json_says_what_its_fields_are_and_agrees_with_csv(filled: Callable[..., Store], path: Path) -> None:
