@@ -1,4 +1,4 @@
-"""What two figures must share to be compared, metric by metric; a difference is told with both values. No torch.
+"""What two figures must have in common to be compared, metric by metric. A difference is reported with both values.
 
 Costs are exact wherever they are counted: only the counting itself and the input matter. Answers depend on the images
 and on how they are prepared; times and memory on the machine and all that chooses a kernel. What changes by itself and
@@ -76,7 +76,7 @@ def of_answers(record: Record) -> Conditions:
 
 
 def of_training(record: Record) -> Conditions:
-    """Of top-1 as a claim about an operator, beside `of_answers`: the training images and every setting that counts."""
+    """Of accuracy as a claim about an operator, in addition to `of_answers`: images and settings of the training."""
     settings = record.settings
     found = {f"train.{name}": value for name, value in of_recipe(settings.get("train", {})).items()}
     found["train.data"] = settings.get("data_digest")

@@ -24,7 +24,7 @@ FRACTION = "fraction"
 DIRECTIONS = ("higher", "lower")
 
 COMMON = ("costs", "latency", "memory")
-"""What is measured of a network whatever its task: the metrics of the gate that no task declares."""
+"""What is measured of a network for every task: the metrics of the gate that no task declares."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _TAKEN = frozenset(
@@ -109,7 +109,7 @@ class Figure:
 
     @property
     def printed_unit(self) -> str:
-        """What stands in a column's header: "%" for fractions."""
+        """The unit in a column header: "%" for fractions."""
         return "%" if self.is_fraction else self.unit
 
     @property

@@ -82,7 +82,7 @@ def variant_hash(variant: Variant) -> str:
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
-    """All that a result depends on beside the variant and the seed, as plain tables."""
+    """All that a result depends on, except the variant and the seed, as plain tables."""
     found: dict[str, Any] = {}
     if experiment.data is not None:
         found["data"] = {key: value for key, value in table(experiment.data).items() if key not in _ELSEWHERE}
@@ -138,7 +138,7 @@ def labels(variants: Sequence[Variant], given: Sequence[str | None] | None = Non
 
 
 def _differences(group: Sequence[Variant]) -> list[str]:
-    """Of each variant, the arguments in which the group is not of one mind: "experts=4 where=pointwise"."""
+    """For each variant, the arguments that differ within the group: "experts=4 where=pointwise"."""
     tables = [_arguments(variant) for variant in group]
     values: dict[str, set[str]] = {}
     for key in {key for table in tables for key in table}:
@@ -165,7 +165,7 @@ def _arguments(variant: Variant) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no word for: mappings that are no dicts, sets."""
+    """Convert what JSON cannot represent: mappings other than dict, and sets."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):

@@ -1,7 +1,7 @@
 """Paths that a user gave, before anything is opened: each way in which one cannot be used is one clear line.
 
 Opening is where a program hangs (a FIFO without a writer) or ends with an error that names nothing (a NUL, a loop of
-links, `~` of an unknown user). Whoever opens a file that a user named asks here first.
+links, `~` of an unknown user). Call this before you open a file that a user named.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def is_directory(path: Path, name: str) -> bool:
 
 
 def check_regular(found: os.stat_result, path: Path, name: str) -> None:
-    """InputError for what is no regular file."""
+    """Raise InputError unless it is a regular file."""
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise InputError(f"{name}: got {shown(path)}, {kind}; expected a file")

@@ -1,7 +1,7 @@
 """float32 means float32: within, an NVIDIA GPU multiplies in IEEE single precision, convolution and matrix alike.
 
-PyTorch's default is TF32 for cuDNN's convolutions and full precision for matrix products. A plain convolution beside an
-operator made of matrix products would then be timed, and trained, in another arithmetic than the operator.
+PyTorch's default is TF32 for cuDNN's convolutions and full precision for matrix products. A plain convolution next to
+an operator made of matrix products would then be timed, and trained, in another arithmetic than the operator.
 """
 
 from __future__ import annotations

@@ -12,13 +12,20 @@ from typing import Any
 from drbench.records import NOISE, OPS
 
 COUNTING = 2
-"""How multiply-adds are counted. 2: without what runs once per call, on weights alone."""
+"""How multiply-adds are counted. Raise it when the same network gets another count.
+
+2: without what runs once per call, on weights alone.
+"""
 
 TIMING = 1
-"""How times and peak memory are measured: turns, blocks, warm-up, what is synchronized, which inputs."""
+"""How times and peak memory are measured: turns, blocks, warm-up, what is synchronized, which inputs.
+Raise it when the same network on the same machine would get another time or peak for a reason other than its speed.
+"""
 
 TRAINING = 1
-"""What a training computes with the same settings: initial weights, order and augmentation of images, optimizer."""
+"""What a training computes with the same settings: initial weights, order and augmentation of images, optimizer.
+Raise it when the same settings and seed train to other weights for a reason other than rounding.
+"""
 
 CURRENT: Mapping[str, int] = {"counting": COUNTING, "timing": TIMING, "training": TRAINING}
 """Key of a record's settings -> the version of this drbench."""

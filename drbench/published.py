@@ -1,4 +1,4 @@
-"""Figures that others published, to stand beside ours: drbench_suites/published.csv, each row with its source."""
+"""Published figures of others, to compare with: drbench_suites/published.csv, each row with its source."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class LatencySettings:
     """How inference time is taken: in `workers` fresh processes one after the other, each of which lets the reference,
     a copy of it and the variant take turns, so that every ratio is paired and comes with its own noise floor.
 
-    Of one worker and batch size: calls thrown away (`warmup_runs`), turns at least (`min_runs`) and seconds at least
+    Of one worker and batch size: discarded calls (`warmup_runs`), minimum turns (`min_runs`) and seconds at least
     (`min_seconds`) of each network, and seconds at most for all (`max_seconds`).
     """
 
@@ -215,7 +215,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one variant in one stage. `key` identifies the work (variant, stage, seed, settings).
+    """The result of one variant in one stage. `key` identifies the work (variant, stage, seed, settings).
 
     `outcomes`: what the task kept of the test set. `machine`: where the work was done; None: on the machine of the run.
     `status` is "done", "failed" (with the reason in `error`) or "interrupted".
@@ -286,7 +286,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Event:
-    """Progress, for whoever shows it. `kind`: "suite", "stage", "variant", "epoch", "step", "note" or "table".
+    """Progress, for display. `kind`: "suite", "stage", "variant", "epoch", "step", "note" or "table".
 
     `done` of `total` within the kind; `text` says what; `payload` carries a finished Record or Epoch, if any.
     """

@@ -86,7 +86,7 @@ def image(model: nn.Module, shape: tuple[int, ...]) -> Call:
 
 
 def image_shape(given: object) -> tuple[int, int, int]:
-    """(C, H, W) as given. InputError for what is none."""
+    """Return (C, H, W) as given. InputError unless it is such a shape."""
     shape = tuple(given) if isinstance(given, (tuple, list)) else ()
     if len(shape) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
         raise InputError(

@@ -4,8 +4,8 @@ A name of the form package.module:callable makes drbench import a module and cal
 in a suite file the user wrote it. In the header of a model file, or in a run that came with a database, somebody else
 may have written it: there it needs the caller's word (`load_model(FILE, trust=(...))`, `--trust NAME`).
 
-A run that this user began needs no such word when it is resumed. The proof is a file beside the run's results: an HMAC
-over the run's id and suite, under a key that only this user can read.
+A run that this user started needs no such permission to be resumed. The proof is a file next to the run's results: an
+HMAC over the run's id and suite, under a key that only this user can read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from drbench.names import is_import
 from drbench.records import Run
 
 ORIGIN = "origin"
-"""The file beside a run's results that proves where it was begun."""
+"""The file next to a run's results that proves who started it."""
 
 
 def require(named: Iterable[str], trust: Collection[str], source: str, how: str) -> None:

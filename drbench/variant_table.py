@@ -108,7 +108,7 @@ def _complaint(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     match error["type"]:
         case "extra_forbidden":
-            return f"{where:.80}: no such field is known; allowed are {', '.join(_VariantTable.model_fields)}"
+            return f"{where:.80}: no such field is known; expected {', '.join(_VariantTable.model_fields)}"
         case "missing":
             return f"{where} is missing"
     return f"{where:.80}: got {short(error['input'])}; it should {expected(error['msg'])}"

@@ -46,7 +46,7 @@ def test_a_field_that_is_not_there_has_its_default():
         ({"input_shape": [512, 60000, 60000]}, "it should be an input of at most 2,147,483,648 elements"),
         ({"where": []}, "a file: variant.where: got []; it should have"),
         ({"width": float("nan")}, "a file: variant: width should be a finite number"),
-        ({"colour": 1}, "a file: variant.colour: no such field is known; allowed are architecture, operator,"),
+        ({"colour": 1}, "a file: variant.colour: no such field is known; expected architecture, operator,"),
         ({"architecture": "a\nb"}, "a file: variant.architecture: got 'a\\nb'; it should"),
         ({"operator_args": {1: 2}}, "a file: variant: operator_args has a key that is not text: 1"),
     ],

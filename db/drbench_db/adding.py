@@ -17,7 +17,7 @@ DONE = "done"
 
 
 def id_of(connection: Connection, model: type[Any], row: Mapping[str, Any]) -> int:
-    """The row with this hash, made if need be. Writers take turns, so nobody else can make it in between."""
+    """The row with this hash, made if need be. Writers take turns, so no other process can make it in between."""
     table: Table = model.__table__
     found = connection.execute(select(table.c.id).where(table.c.hash == row["hash"])).scalar()
     return int(found) if found is not None else _number(connection, model, row)

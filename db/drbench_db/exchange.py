@@ -20,7 +20,7 @@ Row: TypeAlias = dict[str, Any]
 
 _OWNERS: Mapping[str, type[Any]] = {"suite_id": SuiteRow, "machine_id": MachineRow, "code_id": CodeRow}
 _ENDING = ("status", "finished")
-"""What changes about a run while it goes on."""
+"""The fields of a run that change while it is running."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunRows:
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of a run: how many of its records were `added`, how many `known` before, and how it stands now."""
+    """The result of copying a run: numbers of records `added` and `known` before, and its status now."""
 
     run_id: str
     status: str
@@ -123,7 +123,7 @@ def _check_same(run: RunRows, here: RunRows, where: str) -> None:
 
 
 def _ending(run: RunRows, here: RunRows) -> Row:
-    """Status and end are those of whoever has more of the run; where both have the same, of whoever ended last."""
+    """Status and end are those of the database with more records of the run; with equal numbers, of the later end."""
     theirs, ours = run.records.keys(), here.records.keys()
     if (theirs > ours) or (not theirs < ours and run.row["finished"] > here.row["finished"]):
         return {name: run.row[name] for name in _ENDING}

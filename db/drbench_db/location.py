@@ -1,4 +1,4 @@
-"""Which database, and how it is opened: where the file lies, whether it may be written, which journal it gets."""
+"""Which database, and how it is opened: the path of the file, whether it may be written, and its journal."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def timeout_seconds() -> float:
     try:
         return min(max(0.0, float(given)), 604_800.0)
     except ValueError:
-        raise InputError(f"DRBENCH_DB_TIMEOUT={given!r} is no number of seconds") from None
+        raise InputError(f"DRBENCH_DB_TIMEOUT: got {given!r}; expected a number of seconds") from None
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine, and how its database was opened. `immutable`: without locks, as a file that nobody writes."""
+    """An engine, and how its database was opened. `immutable`: without locks, as a file that no process writes."""
 
     engine: Engine
     write: bool
@@ -155,7 +155,7 @@ def set_journal(opened: Opened, location: Location) -> None:
 
 
 def is_immutable(path: Path) -> bool:
-    """Whether a reader must treat the file as one that nobody writes: WAL format, and no WAL beside it.
+    """Whether a reader must treat the file as one that no process writes: WAL format, and no WAL file next to it.
 
     Otherwise even a read-only connection would leave -shm and -wal files behind, or fail in a read-only directory.
     """
@@ -166,7 +166,7 @@ def is_immutable(path: Path) -> bool:
 
 
 def is_network(path: Path) -> bool:
-    """Whether `path` lies on a network or FUSE file system, where SQLite's WAL is unsafe (Linux; else False)."""
+    """Whether `path` is on a network or FUSE file system, where SQLite's WAL is unsafe (Linux; else False)."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -185,12 +185,15 @@ def is_network(path: Path) -> bool:
 def _check_file(path: Path, shown: str, *, write: bool) -> None:
     """InputError that says what is wrong with a file that is to be read or written as a database.
 
-    Only regular files are opened: a FIFO or a device could keep whoever opens it for ever. The same goes for the files
-    that SQLite opens beside it.
+    Only regular files are opened: opening a FIFO or a device could block for ever. The same holds for the files
+    that SQLite opens next to it.
     """
     found = paths.status(path, "database")
     if found is None and not paths.is_directory(path.parent, "database"):
-        raise InputError(f"database {shown}: there is no directory {path.parent}; make it or name another with --db")
+        raise InputError(
+            f"database {shown}: got the directory {path.parent}, which does not exist; expected an existing one. "
+            "Create it, or name another with --db"
+        )
     if found is None and not write:
         raise InputError(f"there is no database {shown}; `drbench run suite smoke` makes one, --db names another")
     if found is not None:

@@ -47,7 +47,7 @@ def is_older(connection: Connection) -> bool:
 def check_ours(connection: Connection, location: Location) -> None:
     """InputError for a database of another program, or of a newer drbench: a writer leaves them alone.
 
-    On a server other programs may have tables of their own beside ours, under other names.
+    On a server other programs may have tables of their own with other names.
     """
     found = revision(connection)
     if found is not None:
@@ -78,7 +78,7 @@ def upgrade(engine: Engine, location: Location) -> Path | None:
 
 
 def backup(path: Path, found: str) -> Path:
-    """A consistent copy beside the file, PATH.backup-REVISION; an earlier copy is never overwritten."""
+    """A consistent copy next to the file, PATH.backup-REVISION; an earlier copy is never overwritten."""
     copy = path.with_name(f"{path.name}.backup-{found}")
     number = 1
     while copy.exists():

@@ -46,7 +46,7 @@ def code_row(code: Code) -> dict[str, Any]:
 
 
 def variant_row(variant: Variant, variant_hash: str) -> dict[str, Any]:
-    """A row of `variant`: the whole definition, and what people ask for beside it."""
+    """A row of `variant`: the whole definition, and the fields that people search by."""
     regions = variant.operator_args.get("regions")
     return {
         "hash": variant_hash,

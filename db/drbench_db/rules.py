@@ -1,4 +1,4 @@
-"""What each column of the tables may hold. SQLite stores whatever it is given, in whatever column.
+"""What each column of the tables may hold. SQLite stores any type in any column.
 
 A rule looks at a whole column at once, so that 100,000 figures cost milliseconds.
 """

@@ -106,7 +106,7 @@ class RunRow(Base):
 
 
 class VariantRow(Base):
-    """A network. `definition` holds all of records.Variant; the columns beside it are for queries."""
+    """A network. `definition` holds all of records.Variant; the other columns are for queries."""
 
     __tablename__ = "variant"
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
@@ -127,7 +127,7 @@ class VariantRow(Base):
 
 
 class RecordRow(Base):
-    """What became of one variant in one stage. status: done, failed (`error` says why), interrupted.
+    """The result of one variant in one stage. status: done, failed (`error` says why), interrupted.
 
     `uid` names the record in every database that it is copied to. No work is done twice in a run.
     `data`, `preset`, `synthetic` and `task` repeat what `settings` says, for queries. `headline` is the name of the

@@ -5,8 +5,8 @@
         store.add(run.id, record)
         store.end_run(run.id, "done")
 
-A Store opened to be read never writes, neither to the file nor beside it. What is damaged in a database is left out of
-what is read and noted in `Store.damages`.
+A Store opened to be read never writes, neither the file nor others next to it. What is damaged in a database is left
+out of what is read and noted in `Store.damages`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Store:
         suite = {"name": run.suite, "text": run.suite_text}
         with self._writing() as connection:
             if connection.execute(select(RunRow.id).where(RunRow.id == run.id)).first():
-                raise InputError(f"database {self.name} has a run {run.id!r} already; --resume goes on with it")
+                raise InputError(f"database {self.name} has a run {run.id!r} already; continue it with --resume")
             connection.execute(
                 insert(RunRow).values(
                     id=run.id,

@@ -156,7 +156,7 @@ def inside(
 
 
 def _by_stage(row: Mapping[str, Any], figures: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Fault]]:
-    """What the readers of a stage's figures need beside the shapes that all have."""
+    """What the readers of a stage's figures need in addition to the shapes of all records."""
     stage = row["stage"]
     if stage == OPS:
         for name, shape in (("settings", shapes.OPS_RECORD), ("variant_architecture_args", shapes.OPS_LAYER)):

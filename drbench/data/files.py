@@ -30,7 +30,7 @@ class Found:
 
 
 def find_images(folder: Path, classes: Sequence[str], say: Callable[[str], None] = silent) -> Found:
-    """Find the images in `folder`/CLASS/ and below, following links; `say` hears of it if it takes long.
+    """Find the images in `folder`/CLASS/ and below, following links; `say` is called with progress if it takes long.
 
     InputError for a class without images. DataError for a file that is missing behind its link, not a regular file,
     empty or not readable, and for a folder that cannot be read or is a link to one that holds it.

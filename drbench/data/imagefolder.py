@@ -53,8 +53,9 @@ def imagefolder(
     """Images cropped to `input_size` px (default 224).
 
     Train: a random crop of 8% to 100% of the area, resized, and mirroring. Else: resized so that the short side is
-    input_size / 0.875, centre crop. `say` hears which files are left out. InputError if a folder is missing, empty or
-    cannot be read, if val/ has other classes than train/, and for files that cannot be opened (see `files`).
+    input_size / 0.875, centre crop. `say` is called with the files that are left out. InputError if a folder is
+    missing, empty or cannot be read, if val/ has other classes than train/, and for files that cannot be opened (see
+    `files`).
     """
     check_augment(augment)
     base = folder_root(root)

@@ -17,7 +17,7 @@ from drbench.data.decode import to_rgb
 from drbench.errors import DrbenchError, InputError
 
 CHANNELS = (1, 3, 4)
-"""Usual numbers of channels: how an image of (H, W, C) is told from one of (C, H, W)."""
+"""Usual numbers of channels. They distinguish an image (H, W, C) from one (C, H, W)."""
 
 MAX_CLASSES = 10_000_000
 """A label from here on is taken for an identifier: the largest public data sets have some millions of classes."""

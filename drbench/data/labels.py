@@ -76,8 +76,8 @@ def check_range(part: Part, dataset: Any, labels: Labels) -> None:
 def check_labels(splits: Splits, say: Callable[[str], None], workers: int = 0) -> None:
     """Check the labels of all images of all parts against the classes. DataError for the first one out of range.
 
-    Where only loading an item shows its label, items are loaded for up to PASS_SECONDS a part, and `say` hears how far
-    that came; an item that cannot be used is a DataError too.
+    Where only loading an item shows its label, items are loaded for up to PASS_SECONDS a part, and `say` is called with
+    how far that came; an item that cannot be used is a DataError too.
     """
     for name, dataset in (("train", splits.train), ("validation", splits.val), ("test", splits.test)):
         if dataset is None:

@@ -36,7 +36,7 @@ def override(own: dict[str, Any], given: Mapping[str, Any] | None) -> dict[str, 
     """`own`, with what `given` (the header of saved weights) says instead. InputError for what is no preprocessing."""
     strange = sorted(set(given or {}) - set(own))
     if strange:
-        raise InputError(f"unknown preprocessing {', '.join(strange)}: allowed are {', '.join(sorted(own))}")
+        raise InputError(f"preprocessing: got {', '.join(strange)}; expected {', '.join(sorted(own))}")
     return check_preprocessing({**own, **(given or {})}, len(own["mean"]))
 
 

@@ -39,8 +39,8 @@ def open_data(
     """Open what `settings` names: a registry name or package.module:callable (see `drbench.data.custom`).
 
     `input_size`: side in pixels of the square inputs wanted; None: the data set's own. `preprocessing`: from the header
-    of saved weights, wins over all else. `say` hears what is left out, and of work that takes long. InputError for an
-    unknown name or argument, and for missing or damaged data.
+    of saved weights, wins over all else. `say` is called with what is left out, and with progress of long work.
+    InputError for an unknown name or argument, and for missing or damaged data.
     """
     loader = resolve("data set", settings.name, DATASETS)
     own = dict(settings.args)
@@ -58,7 +58,7 @@ def open_data(
     allowed = sorted(set(taken) - set(_COMMON))
     for name in own:
         if name not in allowed:
-            raise InputError(f"data set {settings.name!r} takes no argument {name!r}: allowed are {', '.join(allowed)}")
+            raise InputError(f"data set {settings.name!r}: got argument {name!r}; expected {', '.join(allowed)}")
     common = {
         "root": settings.root,
         "download": settings.download,

@@ -1,8 +1,8 @@
-"""The embedded data set: drawn figures on noise, where what a figure means depends on where it lies.
+"""The embedded data set: drawn figures on noise; the class of a figure depends on its position.
 
 Synthetic, made to try the benchmark out in seconds without a download; no evidence for any operator.
 
-One large figure of five kinds lies in one of the four quadrants; the class is its kind and whether it lies in the upper
+One large figure of five kinds is in one of the four quadrants; the class is its kind and whether it is in the upper
 or the lower half. So neither the figure alone nor the place alone tells more than part of it. Small figures of random
 kinds in the other quadrants, contrasts down to a twentieth of full scale, and noise stand in the way.
 """
@@ -71,7 +71,7 @@ def shapes(
             "they are drawn in memory. Lower train, test or size"
         )
     if not isinstance(noise, int | float) or not 0 <= noise <= 1:
-        raise InputError(f"data set 'shapes': noise {noise!r} is not allowed: a number from 0 to 1")
+        raise InputError(f"data set 'shapes': noise: got {noise!r}; expected a number from 0 to 1")
     images, labels = draw(train + test, size, seed, noise)
     kept, held = hold_out(labels[:train], val_fraction)
     pixels, targets = torch.tensor(images), torch.tensor(labels)  # copies: the drawn arrays are shared by a cache

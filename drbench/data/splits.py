@@ -110,7 +110,7 @@ def hold_out(labels: Sequence[int] | npt.NDArray[np.integer[Any]], fraction: flo
     Depends on the labels, the fraction and VAL_SEED alone.
     """
     if not isinstance(fraction, int | float) or not 0 <= fraction < 1:
-        raise InputError(f"val_fraction {fraction!r} is not allowed: at least 0 and below 1, as in 0.1")
+        raise InputError(f"val_fraction: got {fraction!r}; expected a number from 0 to below 1, as in 0.1")
     labels = np.asarray(labels)
     # Ranks of uniform draws instead of Generator.permutation: numpy keeps PCG64's doubles stable between releases, but
     # not its shuffling.

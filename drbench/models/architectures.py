@@ -134,7 +134,7 @@ model file's header is no one to trust with that.
 def _mobilenet_v4(size: str, num_classes: int, width: float, divisor: int, **args: Any) -> nn.Module:
     for name, value in args.items():
         if name not in _TIMM_ARGUMENTS:
-            raise InputError(f"architecture_args: unknown {name!r:.80}; allowed are {', '.join(_TIMM_ARGUMENTS)}")
+            raise InputError(f"architecture_args: got {name!r:.80}; expected {', '.join(_TIMM_ARGUMENTS)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise InputError(f"architecture_args: {name}: got {value!r:.80}; expected a share from 0 to below 1")
     # timm rounds to 8 whatever it is asked for, so its builder runs with a rounding of our divisor in its place
@@ -154,7 +154,7 @@ _SHUFFLENET_LAST = ((1.5, 1024), (2.0, 2048))
 def _shufflenet_v2(num_classes: int, width: float, divisor: int) -> nn.Module:
     """Channels of other widths lie on the line between the published ones, which follow no multiplier."""
     if divisor % 2:
-        raise InputError(f"divisor: got {divisor}, ShuffleNetV2 splits its channels in two: allowed are even ones")
+        raise InputError(f"divisor: got {divisor}, ShuffleNetV2 splits its channels in two; expected an even number")
     second = between(_SHUFFLENET_CHANNELS, width)
     stages = [max(divisor, round(factor * second / divisor) * divisor) for factor in (1, 2, 4)]
     last = 1024 if width <= 1.5 else round(between(_SHUFFLENET_LAST, width))

@@ -65,6 +65,4 @@ def check_operators(operator: str, make: Callable[..., nn.Module], args: Mapping
             raise InputError(f"operator argument {name!r} comes from the convolution that is replaced: leave it out")
         if parameters is not None and name not in parameters:
             allowed = [p for p in parameters if p not in _CONV_ARGUMENTS]
-            raise InputError(
-                f"operator {operator!r} has no argument {name!r}, allowed are {', '.join(allowed) or 'none'}"
-            )
+            raise InputError(f"operator {operator!r} has no argument {name!r}; expected {', '.join(allowed) or 'none'}")

@@ -167,7 +167,7 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
 
 
 def device_of(given: torch.device | str) -> torch.device:
-    """The device meant. InputError for what is none, or not on this machine."""
+    """The device of this name. InputError if there is none on this machine."""
     try:
         return torch.empty(0, device=given).device
     except Exception as error:  # RuntimeError, AssertionError, NotImplementedError

@@ -39,7 +39,7 @@ def match_width(
         FailedError: if no width comes near enough, with the nearest one.
     """
     if by not in MEASURES:
-        raise InputError(f"match: got {by!r}, allowed are {', '.join(MEASURES)}")
+        raise InputError(f"match: got {by!r}; expected {', '.join(MEASURES)}")
     if not isinstance(variant, Variant):
         raise InputError(f"variant: got a {type(variant).__name__}; expected a records.Variant")
     for name, value, least in (("target", target, 1), ("tolerance", tolerance, 0)):

@@ -38,7 +38,7 @@ def build_own(name: str, factory: Callable[..., Any], wanted: Mapping[str, Any],
     unknown = [key for key in args if key not in parameters]
     if unknown and parameters and not _open_ended(parameters):
         raise InputError(
-            f"architecture_args: {name!r} has no argument {unknown[0]!r}, allowed are {', '.join(parameters)}"
+            f"architecture_args: {name!r} has no argument {unknown[0]!r}; expected {', '.join(parameters)}"
         )
     passed = {}
     for key, value in wanted.items():

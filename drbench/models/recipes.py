@@ -83,7 +83,7 @@ def _pointwise(block: nn.Module) -> list[str]:
 
 def _in_blocks(model: nn.Module, pick: Callable[[nn.Module], list[str]], guide: str) -> Selection:
     if guide not in GUIDES:
-        raise InputError(f"guide: got {guide!r}, allowed are {', '.join(GUIDES)}")
+        raise InputError(f"guide: got {guide!r}; expected {', '.join(GUIDES)}")
     names: list[str] = []
     blocks: list[str] = []
     for block_name, block in model.named_modules():

@@ -18,7 +18,7 @@ from drbench.errors import InputError
 from drbench.models.foreign import one_line
 
 KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "weights")
-"""Under which training scripts keep the network's state dict, beside that of the optimizer or an average of it."""
+"""Keys under which training scripts store the state dict of the network."""
 
 COUNTER = "num_batches_tracked"
 """The last part of a batch norm's step counter; old files and other libraries lack it."""
@@ -161,7 +161,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _hint(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Of names that would fit without their first part, as a training module's "model.conv.weight" beside its loss."""
+    """A hint for names that would fit without their first part, such as "model.conv.weight" of a training module."""
     for first in dict.fromkeys(name.partition(".")[0] + "." for name in state if isinstance(name, str)):
         inner = {name.removeprefix(first) for name in state if isinstance(name, str) and name.startswith(first)}
         if inner & own.keys() and not any(name.startswith(first) for name in own):

@@ -165,7 +165,7 @@ class DRConv2d(ConvLayer):
             made: Tensor = self.other_input(input, guide)
             return made
         if guide is not None and not isinstance(guide, Tensor):
-            raise InputError(f"guide: got a {type(guide).__name__}, allowed are tensors and None")
+            raise InputError(f"guide: got a {type(guide).__name__}; expected a tensor or None")
         return self._run(input, guide)
 
     def _scripted(self, input: Tensor, guide: Tensor | None) -> Tensor:

@@ -46,7 +46,7 @@ class Geometry:
         if padding == "valid":
             return cls(kernel, steps, (0, 0, 0, 0), dilations, padding_mode)
         if padding != "same":
-            raise InputError(f"padding: got {shown(padding)}, allowed are 'same', 'valid' and numbers")
+            raise InputError(f"padding: got {shown(padding)}; expected 'same', 'valid' or numbers")
         if steps != (1, 1):
             raise InputError(f"padding: 'same' needs stride 1, got stride {steps}; give the padding in numbers")
         rows, columns = (d * (k - 1) for d, k in zip(dilations, kernel, strict=True))
@@ -141,7 +141,7 @@ def pair(name: str, value: Any, least: int, most: int = bounds.SIDE) -> tuple[in
     found = [v for v in both if v is not None and least <= v <= most]
     if len(both) != 2 or len(found) != 2:
         raise InputError(
-            f"{name}: got {shown(value)}, allowed are one or two whole numbers of at least {least}, at most {most}"
+            f"{name}: got {shown(value)}; expected one or two whole numbers of at least {least}, at most {most}"
         )
     return found[0], found[1]
 
@@ -158,7 +158,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """`value` if it is one of `allowed`; InputError names the argument."""
     names = tuple(allowed)
     if not isinstance(value, str) or value not in names:
-        raise InputError(f"{name}: got {shown(value)}, allowed are {', '.join(names)}")
+        raise InputError(f"{name}: got {shown(value)}; expected {', '.join(names)}")
     return value
 
 

@@ -77,7 +77,7 @@ def fit(guide: Tensor, size: tuple[int, int], batch: int, regions: int) -> Tenso
     logits = guide.is_floating_point()
     if guide.dim() != (4 if logits else 3) or guide.shape[0] != batch or (logits and guide.shape[1] != regions):
         raise InputError(
-            f"guide: got shape {tuple(guide.shape)} of {guide.dtype}, allowed are floating logits ({batch}, {regions}, "
+            f"guide: got shape {tuple(guide.shape)} of {guide.dtype}; expected floating logits ({batch}, {regions}, "
             f"h, w) or integer regions ({batch}, h, w)"
         )
     if tuple(guide.shape[-2:]) == size:

@@ -82,7 +82,7 @@ class ConvLayer(nn.Module):
         return super().__getattr__(name)
 
     def other_input(self, *inputs: Any) -> Any:
-        """What is done where the input is no tensor.
+        """Handle an input that is not a tensor.
 
         While torch.fx traces it is a proxy, and one node that calls this layer goes into the graph, as for torch's own
         layers. Anything else is refused.
@@ -107,9 +107,9 @@ class ConvLayer(nn.Module):
             raise InputError(f"input: got {got}; expected the layer's {wanted}. Convert one of them with .to()")
 
     def refuse(self, got: str) -> NoReturn:
-        """The error for an input that is no batch of images, and no image, of the layer's channels."""
+        """Raise the error for an input that is neither a batch of images nor an image with the layer's channels."""
         c = self.in_channels
-        raise InputError(f"input: got {got}, allowed are tensors (N, {c}, H, W) and ({c}, H, W)")
+        raise InputError(f"input: got {got}; expected a tensor (N, {c}, H, W) or ({c}, H, W)")
 
     def output_shape(self, input: Tensor) -> list[int]:
         """[N, H', W'], for TorchScript."""
@@ -128,7 +128,7 @@ class ConvLayer(nn.Module):
         if given != self.filter_shape or (conv.bias is not None) != has_bias:
             raise InputError(
                 f"conv: got filters {given} {'without' if conv.bias is None else 'with'} bias, "
-                f"allowed are {self.filter_shape} {'with' if has_bias else 'without'} bias"
+                f"expected {self.filter_shape} {'with' if has_bias else 'without'} bias"
             )
 
     def extra_repr(self) -> str:
@@ -155,7 +155,7 @@ def plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 def flag(name: str, value: Any) -> bool:
     """`value` if it is True or False; InputError names the argument."""
     if not isinstance(value, bool):
-        raise InputError(f"{name}: got {shown(value)}, allowed are True and False")
+        raise InputError(f"{name}: got {shown(value)}; expected True or False")
     return value
 
 
@@ -166,16 +166,16 @@ def check_elements(name: str, *sizes: int) -> None:
         count *= size
     if count > bounds.ELEMENTS:
         raise InputError(
-            f"{name}: got {' x '.join(map(str, sizes))} = {count:,} parameters, allowed are {bounds.ELEMENTS:,}. Use "
-            "fewer channels, regions or experts, or a smaller kernel"
+            f"{name}: got {' x '.join(map(str, sizes))} = {count:,} parameters; expected at most {bounds.ELEMENTS:,}. "
+            "Use fewer channels, regions or experts, or a smaller kernel"
         )
 
 
 def _check_factory(device: Any, dtype: Any) -> None:
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise InputError(f"dtype: got {shown(dtype)}, allowed are torch's floating types")
+        raise InputError(f"dtype: got {shown(dtype)}; expected a floating type of torch")
     try:
         if device is not None:
             torch.device(device)
     except (RuntimeError, TypeError, ValueError):
-        raise InputError(f"device: got {shown(device)}, allowed are torch's devices, as 'cpu' or 'cuda:0'") from None
+        raise InputError(f"device: got {shown(device)}; expected a device of torch, as 'cpu' or 'cuda:0'") from None

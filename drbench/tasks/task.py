@@ -66,7 +66,7 @@ class Task(ABC):
         return backbone
 
     def criterion(self) -> nn.Module:
-        """What `losses` needs beside the network. Its parameters are trained and kept in checkpoints.
+        """What `losses` needs in addition to the network. Its parameters are trained and kept in checkpoints.
 
         They are not counted as parameters of the network, and not saved with it.
         """

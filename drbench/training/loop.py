@@ -71,12 +71,12 @@ def fit(
     """Train `model` in place and leave it holding the last epoch's weights (their moving average, with `ema_decay`).
 
     A checkpoint is written to `workdir` after every epoch, and within an epoch after so many minutes or steps; with
-    `resume`, one that is there is gone on from. Events: "step" with done of total in the epoch, "epoch" with an Epoch.
-    With `recalibrate_batch_norm`, the statistics of batch normalisation are measured again after the last epoch.
-    Under a launcher (torchrun, accelerate) every batch is divided between the processes, and the first one writes.
-    The global random state is as before afterwards. FailedError if the loss is not finite or `workdir` not writable.
-    InputError for settings out of range, a device that is not there, and a checkpoint that is damaged or of another
-    training. KeyboardInterrupt passes through; the last checkpoint stays whole.
+    `resume`, training continues from an existing one. Events: "step" with done of total in the epoch, "epoch" with an
+    Epoch. With `recalibrate_batch_norm`, the statistics of batch normalisation are measured again after the last epoch.
+    Under a launcher (torchrun, accelerate) every batch is divided between the processes, and the first one
+    writes. The global random state is as before afterwards. FailedError if the loss is not finite or `workdir` not
+    writable. InputError for settings out of range, a device that is not there, and a checkpoint that is damaged or of
+    another training. KeyboardInterrupt passes through; the last checkpoint stays whole.
     """
     check_settings(settings)
     accelerator = make_accelerator(settings)

@@ -1,4 +1,4 @@
-"""What ties a process to the one that started it, beside the sockets and pipes between them. Linux; elsewhere nothing.
+"""Ends a process with the process that started it, in addition to the sockets and pipes between them. Linux only.
 
 The system sends a signal to a process whose parent has died, also where that process is stopped, or in native code
 where it looks at no socket. The tie is to the thread that started it: a process of a thread that ends is left alone.

@@ -189,7 +189,7 @@ class Forked(Worker):
             except OSError:
                 answer = b""
         if len(answer) < 8:
-            raise FailedError("the process that workers are forked from ended; what it said stands above")
+            raise FailedError("the process that workers are forked from ended; its output is above")
         return int.from_bytes(answer, sys.byteorder)
 
     def status(self) -> int | None:
@@ -263,7 +263,7 @@ def start() -> Worker:
 
 
 def warm_up() -> Server | None:
-    """Have a server, which loads torch while the caller goes on; None where workers are not forked."""
+    """Start the server if there is none; it loads torch meanwhile. None where workers are not forked."""
     global _server
     if not FORKS:
         return None

@@ -120,7 +120,7 @@ def test_a_run_that_differs_is_refused_by_name_and_the_others_go_in(drbench: Com
         (["export", "--db", "old.db", "--run", "2026", "-o", "x.db"], 2, "several runs begin with '2026'"),
         (["export", "--db", "old.db", "-o", "theirs.db"], 2, "belongs to another program"),
         (["export", "--db", "old.db", "-o", "text"], 2, "a file of another kind"),
-        (["export", "--db", "old.db", "-o", "no/x.db"], 2, "there is no directory"),
+        (["export", "--db", "old.db", "-o", "no/x.db"], 2, "which does not exist; expected an existing one"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

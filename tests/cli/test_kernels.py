@@ -126,7 +126,7 @@ def test_a_compiler_that_fails(tmp_path: Path) -> None:
 def test_a_wish_that_is_none(tmp_path: Path, arguments: str) -> None:
     done = drbench(tmp_path, *arguments.split(), DRBENCH_NATIVE="yes")
     assert done.returncode == 2
-    assert done.stderr == "drbench: error: DRBENCH_NATIVE is 'yes': allowed are auto, build, off\n"
+    assert done.stderr == "drbench: error: DRBENCH_NATIVE: got 'yes'; expected auto, build, off\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -82,7 +82,7 @@ def test_what_is_no_database_of_ours(tmp_path: Path, make: Callable[[Path], None
 
 @pytest.mark.parametrize("write", [False, True])
 def test_a_missing_directory(tmp_path: Path, write: bool) -> None:
-    assert "there is no directory" in refused(tmp_path / "no" / "drbench.db", write=write)
+    assert "which does not exist; expected an existing one" in refused(tmp_path / "no" / "drbench.db", write=write)
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_timeouts(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -
 
 def test_a_timeout_that_is_no_number(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "soon")
-    assert "'soon' is no number of seconds" in refused(db, write=True)
+    assert "DRBENCH_DB_TIMEOUT: got 'soon'; expected a number of seconds" in refused(db, write=True)
 
 
 @contextmanager

@@ -237,7 +237,7 @@ def test_wrong_input_is_one_line(arguments: list[str], says: str, capsys: pytest
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no JSON"),
+        ("{", "not JSON"),
         ("[]", "not a file of drbench_kernels.bench"),
         ('{"format": "other"}', "not a file of drbench_kernels.bench"),
         (f'{{"format": "{FORMAT}", "version": {VERSION + 1}}}', "version"),

@@ -147,7 +147,7 @@ def test_off_is_silent(built: Path) -> None:
 def test_any_other_wish_is_refused(tmp_path: Path) -> None:
     process = start("import drbench_kernels", tmp_path, DRBENCH_NATIVE="yes")
     _, err = process.communicate()
-    assert err.splitlines()[-1].endswith("SettingError: DRBENCH_NATIVE is 'yes': allowed are auto, build, off")
+    assert err.splitlines()[-1].endswith("SettingError: DRBENCH_NATIVE: got 'yes'; expected auto, build, off")
 
 
 def test_build_when_importing(built: Path, tmp_path: Path) -> None:

@@ -48,4 +48,4 @@ def test_an_unknown_target_is_named() -> None:
     command = [sys.executable, "-m", "drbench_kernels.gpu.aot", "sm_10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "target: got 'sm_10', allowed are sm_80, sm_90, gfx942\n"
+    assert done.stderr == "target: got 'sm_10'; expected sm_80, sm_90, gfx942\n"

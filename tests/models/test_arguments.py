@@ -22,10 +22,10 @@ def network() -> nn.Sequential:
         ({"operator": "drcnv"}, r"^unknown operator 'drcnv': did you mean 'drconv'"),
         ({"init": "keep"}, r"^init: got 'keep'; expected one of preserve, fresh"),
         ({"regions": 0}, r"^operator 'drconv' in place of 'stem': regions: got 0"),
-        ({"region": 4}, r"^operator 'drconv' has no argument 'region', allowed are regions, "),
+        ({"region": 4}, r"^operator 'drconv' has no argument 'region'; expected regions, "),
         (
             {"operator": "condconv", "regions": 4},
-            r"^operator 'condconv' has no argument 'regions', allowed are experts",
+            r"^operator 'condconv' has no argument 'regions'; expected experts",
         ),
         ({"stride": 2}, r"^operator argument 'stride' comes from the convolution"),
         ({"input_shape": (4, 9, 9)}, r"^input_shape: Sequential fails on an input of shape \(1, 4, 9, 9\)"),

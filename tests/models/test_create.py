@@ -190,7 +190,7 @@ def test_a_network_of_ones_own():
     ("name", "arguments", "message"),
     [
         ("own_networks:plain", {"width": 2.0}, r"^width: got 2.0, but 'own_networks:plain' has no argument 'width'"),
-        ("own_networks:small", {"architecture_args": {"chanels": 3}}, r"has no argument 'chanels', allowed are "),
+        ("own_networks:small", {"architecture_args": {"chanels": 3}}, r"has no argument 'chanels'; expected "),
         ("own_networks:broken", {}, r"^architecture 'own_networks:broken' failed: RuntimeError: out of luck"),
         ("own_networks:number", {}, r"made a int, allowed is a torch.nn.Module"),
         ("own_networks:missing", {}, r"has no 'missing'"),

@@ -50,7 +50,7 @@ def test_out_of_reach_is_said_with_the_nearest():
 
 def test_wrong_arguments_are_refused(tmp_path, monkeypatch):
     variant = Variant("shufflenet_v2_x0_5")
-    with pytest.raises(InputError, match=r"^match: got 'flops', allowed are madds, params"):
+    with pytest.raises(InputError, match=r"^match: got 'flops'; expected madds, params"):
         match_width(variant, 1000, "flops", parameters)
     for target, tolerance in (("9", 0.01), (True, 0.01), (float("nan"), 0.01), (9, -1), (9, None)):
         with pytest.raises(InputError, match=r"^match: (target|tolerance): got .*; expected a number from"):

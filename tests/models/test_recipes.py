@@ -71,7 +71,7 @@ def test_patterns_match_names_and_keep_the_networks_order():
         ("last-pointwize", {}, r"^where: no convolution matches 'last-pointwize'"),
         ("features.0.1", {}, r"^where: 'features.0.1' is a .*BatchNorm2d, not a convolution"),
         (("last-pointwise", "features.*"), {}, r"can't be combined"),
-        ("last-pointwise", {"guide": "both"}, r"^guide: got 'both', allowed are own, block"),
+        ("last-pointwise", {"guide": "both"}, r"^guide: got 'both'; expected own, block"),
         ("last-pointwise", {"giude": "own"}, r"^unknown recipe argument 'giude': did you mean 'guide'"),
         ("released", {}, r"^recipe 'released' is about ShuffleNetV2"),
         ("features.*", {"guide": "own"}, r"^where_args: glob patterns take 'unsuitable' only, got guide"),

@@ -45,5 +45,5 @@ def test_resizing_is_nearest(size):
     [torch.zeros(2, 4, 7, 6), torch.zeros(1, 3, 7, 6), torch.zeros(3, 7, 6), torch.zeros(2, 3, 7, 6, dtype=torch.long)],
 )
 def test_wrong_shapes_are_refused(wrong):
-    with pytest.raises(InputError, match=r"^guide: got shape .* allowed are floating logits \(2, 3, h, w\)"):
+    with pytest.raises(InputError, match=r"^guide: got shape .* expected floating logits \(2, 3, h, w\)"):
         fit(wrong, (7, 6), 2, 3)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try it once more when it ends
         return 4
     except KeyboardInterrupt:
-        _tell("interrupted: --resume goes on with it")
+        _tell("interrupted: continue with --resume")
         return 130
 
 
@@ -95,7 +95,7 @@ def _document(given: Any, settings: dict[str, Any], machine: dict[str, Any]) -> 
     if given.resume and path.exists():
         return document.resumed(path, settings, machine)
     if path.exists() and not given.force:
-        raise document.BenchError(f"{path} is there: --resume goes on with it, --force replaces it")
+        raise document.BenchError(f"{path} exists: --resume continues it, --force replaces it")
     made = document.new(settings)
     document.write(path, made)
     return made

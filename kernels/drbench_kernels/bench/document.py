@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BenchError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise BenchError(f"{path} is no JSON: {error}") from error
+        raise BenchError(f"{path}: got a file that is not JSON ({error}); expected a file of this benchmark") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise BenchError(f"{path} is not a file of drbench_kernels.bench (its format is not {FORMAT!r})")
     if found.get("version") != VERSION:

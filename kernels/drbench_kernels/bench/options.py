@@ -35,7 +35,7 @@ MOST: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the figures depend on, beside machine and code. Two runs of equal settings are comparable."""
+    """All that the figures depend on, except machine and code. Two runs of equal settings are comparable."""
 
     shapes: tuple[str, ...]
     batch_sizes: tuple[int, ...]
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = _Parser(
         prog="python -m drbench_kernels.bench",
-        description="Time the region convolution beside the plain convolution and other ways, layer by layer.",
+        description="Time the region convolution, the plain convolution and other implementations, layer by layer.",
     )
     add = made.add_argument
     add("--json", type=Path, metavar="FILE", help="where the results go, raw samples and all; written after every case")
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     add("--shapes", default="*", help="of these only: globs or names, as in '1x1-*@28,3x3-58-58@28'; any name will do")
     add("--passes", default=",".join(PASSES), help="forward, forward+backward, or both")
     add("--ways", default="*", help="globs over the ways; conv and nn.Conv2d are always there")
-    add("--layer", default=LAYER, help="the layer beside nn.Conv2d, as package.module:callable")
+    add("--layer", default=LAYER, help="the layer to compare with nn.Conv2d, as package.module:callable")
     add("--regions", type=int, default=8)
     add("--experts", type=int, default=8)
     add("--masks", default="smooth", choices=MASKS, help="what the region maps look like")

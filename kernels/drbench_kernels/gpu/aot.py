@@ -173,7 +173,7 @@ def main(targets: Sequence[str]) -> int:
     """Print the table; 1 if anything spills, 2 for a target that is none."""
     unknown = [target for target in targets if target not in TARGETS]
     if unknown:
-        print(f"target: got {unknown[0]!r}, allowed are {', '.join(TARGETS)}", file=sys.stderr)
+        print(f"target: got {unknown[0]!r}; expected {', '.join(TARGETS)}", file=sys.stderr)
         return 2
     spilled = 0
     for build in builds(targets=targets or tuple(TARGETS)):

@@ -100,7 +100,7 @@ def on_import() -> None:
     """What importing does: load a library that is there; build one only where DRBENCH_NATIVE=build asks for it."""
     wish = _wish()
     if wish not in WISHES:
-        raise SettingError(f"DRBENCH_NATIVE is {wish!r}: allowed are {', '.join(WISHES)}")
+        raise SettingError(f"DRBENCH_NATIVE: got {wish!r}; expected {', '.join(WISHES)}")
     if wish == "off":
         _give_up("switched off by DRBENCH_NATIVE=off")
     elif wish == "build":
