@@ -208,7 +208,7 @@ def test_sizes_that_are_none(name: str, value: object) -> None:
 def test_a_misspelt_argument() -> None:
     with pytest.raises(InputError, match=r"'trian'; expected .*train"):
         open_data(DataSettings("shapes", args={"trian": 3}))
-    with pytest.raises(InputError, match=r"'val_fraction': allowed"):
+    with pytest.raises(InputError, match=r"got argument 'val_fraction'; expected"):
         open_data(DataSettings("shapes", args={"val_fraction": 3}))
     with pytest.raises(AttributeError):
         data.nothing  # noqa: B018

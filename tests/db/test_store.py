@@ -138,7 +138,7 @@ def test_a_run_begins_ends_and_goes_on(store: Store) -> None:
     assert store.reopen_run(RUN.id) == RUN
     store.end_run(RUN.id, "done")
     assert len(store.run().finished) == len(RUN.started)
-    with pytest.raises(InputError, match=r"already; --resume"):
+    with pytest.raises(InputError, match=r"already; continue it with --resume"):
         store.begin_run(RUN)
     with pytest.raises(InputError, match="no run 'nothing'"):
         store.end_run("nothing", "done")
