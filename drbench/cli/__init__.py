@@ -57,7 +57,8 @@ def _run(argv: Sequence[str]) -> int:
         if interrupts.asked() or type(error).__name__ == "Abort":  # Ctrl-C as older typer passes it on
             return complain(interrupts.words(), INTERRUPTED)
         if hasattr(error, "format_message"):  # typer's usage errors, wherever its releases keep their classes
-            return complain(f"{error.format_message()} (see drbench --help)", USAGE)
+            message = error.format_message()  # empty where help was printed because no command was given
+            return complain(f"{message} (see drbench --help)", USAGE) if message else USAGE
         if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own
             return complain(str(error), code)
         if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a lone surrogate

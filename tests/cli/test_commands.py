@@ -46,6 +46,14 @@ def test_every_command_and_option_has_help() -> None:
             assert getattr(option, "help", None), (path, option.name)
 
 
+@pytest.mark.parametrize("group", [(), ("baseline",), ("db",), ("models",), ("runs",), ("suites",)], ids="-".join)
+def test_a_group_without_a_command_prints_its_help(drbench, group: tuple[str, ...]) -> None:
+    found = drbench(*group)
+    assert (found.code, found.err) == (2, "")
+    assert "Usage: " in found.out
+    assert found.out.strip() == drbench(*group, "--help").out.strip()
+
+
 def test_version(drbench) -> None:
     assert drbench("--version").out.strip() == package.__version__
 
