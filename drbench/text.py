@@ -59,7 +59,7 @@ def printable(text: object, limit: int = LINE) -> str:
     shown = whole if len(whole) <= limit else whole[:limit]
     if not shown.isprintable():
         shown = "".join(character if _is_visible(character) else escape(character) for character in shown)
-    return shown if len(whole) <= limit else f"{shown}... ({len(whole) - limit} more characters)"
+    return shown + rest(len(whole) - limit)
 
 
 def quoted(text: object, limit: int = 200) -> str:
@@ -69,7 +69,16 @@ def quoted(text: object, limit: int = 200) -> str:
     "'aaaa'... (8 more characters)"
     """
     whole = str(text)
-    return repr(whole[:limit]) + (f"... ({len(whole) - limit} more characters)" if len(whole) > limit else "")
+    return repr(whole[:limit]) + rest(len(whole) - limit)
+
+
+def rest(count: int) -> str:
+    """The end of a text that was cut off before its last `count` characters; empty if there are none.
+
+    >>> rest(99_940)
+    '... (99,940 more characters)'
+    """
+    return f"... ({count:,} more characters)" if count > 0 else ""
 
 
 def safe(text: str, start_of_line: bool = True, allowed: re.Pattern[str] = COLORS) -> str:

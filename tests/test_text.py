@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from drbench.text import CURSOR, begins_line, encodable, markdown, printable, safe, spreadsheet, to_json
+from drbench.text import CURSOR, begins_line, encodable, markdown, printable, quoted, safe, spreadsheet, to_json
 
 EVERYTHING = "".join(map(chr, (*range(0x11000), *range(0xE0000, 0xE0200), sys.maxunicode)))
 DANGEROUS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -40,7 +40,8 @@ def test_no_character_at_all_passes_that_is_not_for_showing() -> None:
 
 
 def test_what_is_long_is_shortened_and_says_so() -> None:
-    assert printable("x" * 100_000, 200) == "x" * 200 + "... (99800 more characters)"
+    assert printable("x" * 100_000, 200) == "x" * 200 + "... (99,800 more characters)"
+    assert quoted("x" * 100_000, 200) == f"'{'x' * 200}'... (99,800 more characters)"
     assert printable("x" * 200, 200) == "x" * 200
     assert len(printable("\x00" * 8_000_000)) < 10_000
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from drbench import outcomes
 from drbench.errors import FailedError, InputError
 from drbench.records import NOISE, OPS, Outcomes
+from drbench.text import quoted
 from drbench_db import query, rules, schema, shapes
 from drbench_db.shapes import Fault
 
@@ -80,9 +81,7 @@ def shown(value: object) -> str:
         return f"{len(value)} bytes"
     if isinstance(value, int) and abs(value) >= 2**63:
         return "an integer of more than 64 bits"
-    text = repr(value[:60] if isinstance(value, str) else value)
-    more = len(value) - 60 if isinstance(value, str) else 0
-    return f"{text}... ({more:,} more characters)" if more > 0 else text
+    return quoted(value, limit=60) if isinstance(value, str) else repr(value)
 
 
 def _word(value: object) -> str:

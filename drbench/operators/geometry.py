@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from drbench import bounds
 from drbench.errors import InputError
+from drbench.text import rest
 
 Pair = int | tuple[int, int]
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -120,7 +121,7 @@ def shown(value: Any) -> str:
         text = repr(value)
     except Exception:  # somebody else's __repr__, or one of such an int within
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text) - 60} more characters)"
+    return text if len(text) <= 80 else text[:60] + rest(len(text) - 60)
 
 
 def _integer(value: Any) -> int | None:

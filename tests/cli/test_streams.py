@@ -134,7 +134,7 @@ def test_one_module_writes_to_stdout_and_stderr() -> None:
 def test_a_long_name_leaves_room_for_what_is_to_be_done(drbench, database) -> None:
     found = drbench("show", hostile.LONG, "--db", database[0])
     assert found.code == 2
-    assert "... (99703 more characters) newest: 20261101-1200-two-ab12" in found.err
+    assert "... (99,703 more characters) newest: 20261101-1200-two-ab12" in found.err
     assert "'latest' is the newest" in found.err
     other = drbench("report", "--db", "\n".join(["y" * 150] * 100))
     assert len(other.err) < 2500
@@ -180,7 +180,7 @@ def test_a_stream_that_cannot_be_written_ends_no_command(database, tmp_path: Pat
 
 def is_plain(text: str) -> bool:
     """Whether lines of tables, signs and the rest are there in plain characters."""
-    return "-----" in text and "\nd beside a cost: " in text and hostile.harm(text) == []
+    return "-----" in text and "\nd after a cost: " in text and hostile.harm(text) == []
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
