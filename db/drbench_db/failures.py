@@ -34,7 +34,13 @@ _LINES: tuple[tuple[str, type[DrbenchError], str], ...] = (
 
 def line(where: str, error: Exception) -> DrbenchError:
     """The user's error for a driver's: `where` names the database."""
-    reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+    cause = getattr(error, "orig", None) or error
+    reason = str(cause).split("\n")[0]
+    if getattr(cause, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK":  # a reader may not roll back
+        return FailedError(
+            f"database {where} has a write that was never finished: a command was killed. `drbench db upgrade --db "
+            f"{where}` undoes it"
+        )
     for mark, kind, text in _LINES:
         if mark in reason.lower():
             return kind(f"database {where} {text.format(reason=reason)}")

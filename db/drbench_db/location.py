@@ -87,18 +87,18 @@ class Opened:
     immutable: bool = False
 
 
-def connect(location: Location, *, write: bool) -> Opened:
+def connect(location: Location, *, write: bool, create: bool = False) -> Opened:
     """An engine whose connections never write unless `write`; writers take turns, and wait for each other.
 
-    Nothing is created or migrated here, beyond an empty file.
+    Nothing is created or migrated here, beyond an empty file with `create`. InputError where there is none without it.
     """
     if location.url is not None:
         return Opened(_server_engine(location.url, location.shown, write=write), write)
     path = location.path
     assert path is not None
-    _check_file(path, location.shown, write=write)
+    _check_file(path, location.shown, write=write, create=create)
     immutable = not write and is_immutable(path)
-    mode = "mode=rwc" if write else "mode=ro&immutable=1" if immutable else "mode=ro"
+    mode = "mode=rwc" if create else "mode=rw" if write else "mode=ro&immutable=1" if immutable else "mode=ro"
     uri = f"{path.absolute().as_uri()}?{mode}"
     wait = timeout_seconds()
 
@@ -182,7 +182,7 @@ def is_network(path: Path) -> bool:
     return kind.startswith(_NETWORK)
 
 
-def _check_file(path: Path, shown: str, *, write: bool) -> None:
+def _check_file(path: Path, shown: str, *, write: bool, create: bool) -> None:
     """InputError that says what is wrong with a file that is to be read or written as a database.
 
     Only regular files are opened: opening a FIFO or a device could block for ever. The same holds for the files
@@ -194,7 +194,7 @@ def _check_file(path: Path, shown: str, *, write: bool) -> None:
             f"database {shown}: got the directory {path.parent}, which does not exist; expected an existing one. "
             "Create it, or name another with --db"
         )
-    if found is None and not write:
+    if found is None and not create:
         raise InputError(f"there is no database {shown}; `drbench run suite smoke` makes one, --db names another")
     if found is not None:
         if stat.S_ISDIR(found.st_mode):
@@ -205,22 +205,33 @@ def _check_file(path: Path, shown: str, *, write: bool) -> None:
             other = paths.status(beside, "database")
             if other is not None:
                 paths.check_regular(other, beside, "database")
-        _check_head(path, shown, write=write)
+        _check_head(path, shown, create=create)
     if write:
         for place in (path.parent, path) if found is not None else (path.parent,):
             _writable(place, shown)
 
 
-def _check_head(path: Path, shown: str, *, write: bool) -> None:
-    """InputError for a file that does not begin as SQLite's do; an empty one is made a database by a writer."""
+def _check_head(path: Path, shown: str, *, create: bool) -> None:
+    """InputError for a file that does not begin as SQLite's do; an empty one is made a database with `create`."""
     try:
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
     except OSError as error:
         raise InputError(f"database {shown} cannot be read: {error.strerror}") from error
-    if head != _MAGIC and (head or not write):
-        what = "a file of another kind" if head else "empty"
-        raise InputError(f"database {shown} is {what}, not an SQLite database; name another file with --db")
+    if not head and not create:
+        raise InputError(empty(shown))
+    if head and head != _MAGIC:
+        raise InputError(
+            f"database {shown} is a file of another kind, not an SQLite database; name another file with --db"
+        )
+
+
+def empty(shown: str) -> str:
+    """The message about a file without any content."""
+    return (
+        f"database {shown} is empty. A command that was killed before it stored anything leaves such a file: run it "
+        "again, or name another file with --db"
+    )
 
 
 def _writable(path: Path, shown: str) -> None:

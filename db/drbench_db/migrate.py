@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from drbench.errors import FailedError, InputError
-from drbench_db.location import Location
+from drbench_db.location import Location, empty
 from drbench_db.schema import REVISIONS, VERSION_TABLE, Base
 
 HEAD = REVISIONS[-1]
@@ -30,6 +30,8 @@ def check_current(connection: Connection, location: Location) -> None:
     command = f"drbench db upgrade --db {location.shown}"
     if found is None and location.url is not None:
         raise InputError(f"database {location.shown} has not the tables of drbench; `{command}` makes them")
+    if found is None and not inspect(connection).get_table_names():
+        raise InputError(empty(location.shown))
     if found is None:
         raise InputError(f"database {location.shown} has not the tables of drbench; name another with --db")
     _refuse_newer(found, location)

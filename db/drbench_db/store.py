@@ -47,11 +47,17 @@ class Store:
 
     @classmethod
     def open(
-        cls, url_or_path: str | os.PathLike[str] | None = None, *, write: bool = False, upgrade: bool = False
+        cls,
+        url_or_path: str | os.PathLike[str] | None = None,
+        *,
+        write: bool = False,
+        upgrade: bool = False,
+        create: bool = True,
     ) -> Self:
         """Open $DRBENCH_DB, ./drbench.db, a path or a PostgreSQL URL.
 
-        For writing: a file is made and migrated as needed, a server's database only with `upgrade`. For reading: an
+        For writing: a file is made (unless `create` is false) and migrated as needed, a server's database only with
+        `upgrade`. For reading: an
         older file is upgraded as a copy in memory.
 
         InputError: not a database of drbench, newer than the code, read-only, no such directory or driver.
@@ -59,7 +65,7 @@ class Store:
         """
         where = location.locate(url_or_path)
         with translated(where.shown):
-            opened = location.connect(where, write=write)
+            opened = location.connect(where, write=write, create=write and create)
             try:
                 objects.check(opened.engine, where, write=write)
                 if write and (where.path or upgrade):
@@ -203,7 +209,8 @@ class Store:
         try:
             return runs[pick(list(runs), run_id)]
         except InputError:
-            self._refuse_damaged_runs(run_id)
+            if run_id:
+                self._refuse_damaged_runs(run_id)
             raise
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -313,6 +320,10 @@ class Store:
 
 def pick(ids: Sequence[str], wanted: str) -> str:
     """Of the ids of runs, the newest first: "latest", an id, or the beginning of one. InputError: none or several."""
+    if not wanted:  # every id begins with it
+        raise InputError(
+            "run: got ''; expected an id, the beginning of one, or 'latest'. `drbench runs list` shows all"
+        )
     if wanted == "latest":
         return ids[0]
     fitting = [one for one in ids if one == wanted] or [one for one in ids if one.startswith(wanted)]

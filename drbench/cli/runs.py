@@ -37,5 +37,5 @@ def remove(run: Annotated[str, typer.Argument(help="Run: its id, or a prefix of 
     """Remove a run and its records from the database. Its files are kept."""
     from drbench_db import Store
 
-    with Store.open(db, write=True) as store:
+    with Store.open(db, write=True, create=False) as store:
         say(f"removed {store.remove_run(run)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -90,12 +91,59 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_file_is_made_a_database_only_by_a_writer(tmp_path: Path) -> None:
-    path = tmp_path / "drbench.db"
+def _zero(path: Path) -> None:
     path.touch()
-    assert "is empty" in refused(path, write=False)
+
+
+def _tableless(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM")
+    assert path.read_bytes().startswith(b"SQLite format 3")
+
+
+@pytest.mark.parametrize("make", [_zero, _tableless])
+def test_an_empty_file_is_made_a_database_only_by_a_writer(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "drbench.db"
+    make(path)
+    line = refused(path, write=False)
+    assert "is empty. A command that was killed before it stored anything leaves such a file" in line
+    assert "run it again, or name another file with --db" in line
     Store.open(path, write=True).close()
     with Store.open(path) as store:
+        assert store.runs() == ()
+
+
+def test_a_writer_may_ask_not_to_create_a_database(tmp_path: Path, db: Path) -> None:
+    for path, says in ((tmp_path / "missing.db", "there is no database"), (tmp_path / "empty.db", "is empty")):
+        if says == "is empty":
+            path.touch()
+        with pytest.raises(InputError, match=says):
+            Store.open(path, write=True, create=False)
+    assert not (tmp_path / "missing.db").exists()
+    assert (tmp_path / "empty.db").stat().st_size == 0
+    Store.open(db, write=True, create=False).close()
+
+
+UNFINISHED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA journal_mode=delete")
+database.execute("PRAGMA cache_size=1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE filler (x)")
+for _ in range(300):
+    database.execute("INSERT INTO filler VALUES (?)", ("y" * 3000,))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_write_that_a_kill_left_unfinished_is_undone_by_the_next_writer(db: Path) -> None:
+    subprocess.run([sys.executable, "-c", UNFINISHED, db], check=False)
+    assert db.with_name(f"{db.name}-journal").stat().st_size > 0
+    line = refused(db, write=False, kind=FailedError)
+    assert f"was never finished: a command was killed. `drbench db upgrade --db {db}` undoes it" in line
+    Store.open(db, write=True, upgrade=True).close()
+    with Store.open(db) as store:
         assert store.runs() == ()
 
 

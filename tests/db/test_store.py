@@ -196,6 +196,14 @@ def test_runs_are_found_by_the_beginning_of_their_id(store: Store) -> None:
         store.run("x")
 
 
+def test_an_empty_id_means_no_run_even_if_there_is_only_one(store: Store) -> None:
+    assert len(store.runs()) == 1
+    for ask in (store.run, store.remove_run):
+        with pytest.raises(InputError, match="run: got ''; expected an id"):
+            ask("")
+    assert len(store.runs()) == 1
+
+
 def test_no_runs_is_nothing_to_show(path: Path) -> None:
     with Store.open(path, write=True) as opened, pytest.raises(NothingError, match="holds no runs"):
         opened.run()
