@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from drbench import paths
 from drbench.errors import InputError, NothingError
-from drbench.run.opbench.files import import_file
+from drbench.run.opbench.files import import_file, read_file
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 _SQLITE = b"SQLite format 3\0"
 SHOWN = 10
 """Runs that were refused and are named."""
+
+
+def check(source: str) -> None:
+    """Raise what `take` raises about a source that cannot be read, or has no runs, without a store to take it in."""
+    from drbench_db import Store
+
+    if is_file(source):
+        read_file(paths.expanded(source, "import"))
+        return
+    with Store.open(source) as other:
+        _ids(other)
 
 
 def take(source: str, store: Store) -> Iterator[Merged]:
@@ -30,16 +41,21 @@ def take(source: str, store: Store) -> Iterator[Merged]:
     from drbench_db import Store
     from drbench_db.exchange import Merged
 
-    if "://" not in source and not is_database(source):
+    if is_file(source):
         found = import_file(paths.expanded(source, "import"), store)
         added, known = (0, found.records) if found.known else (found.records, 0)
         yield Merged(found.run.id, found.run.status, added, known)
         return
     with Store.open(source) as other:
-        runs = other.runs()
-        if not runs and not other.damages:
-            raise NothingError(f"database {other.name} holds no runs")
-        yield from merge(other, [run.id for run in reversed(runs)], store, strict=True)
+        yield from merge(other, _ids(other), store, strict=True)
+
+
+def _ids(source: Store) -> list[str]:
+    """The ids of all runs, the oldest first. NothingError if there are none."""
+    runs = source.runs()
+    if not runs and not source.damages:
+        raise NothingError(f"database {source.name} holds no runs")
+    return [run.id for run in reversed(runs)]
 
 
 def give(store: Store, wanted: Sequence[str], target: str) -> Iterator[Merged]:
@@ -76,6 +92,11 @@ def merge(source: Store, run_ids: Sequence[str], target: Store, *, strict: bool)
         kind = InputError if refused else DamagedError
         said = "; ".join([*refused, *damaged][:SHOWN])
         raise kind(f"of {source.name}, {len(refused) + len(damaged)} of {count} runs were refused: {said}")
+
+
+def is_file(source: str) -> bool:
+    """Whether a source is a file that is no database."""
+    return "://" not in source and not is_database(source)
 
 
 def is_database(source: str | Path) -> bool:

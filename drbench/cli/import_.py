@@ -23,8 +23,10 @@ def import_(
     """Copy the runs of other databases into this one. Records that are already here are skipped."""
     from drbench_db import Store
 
-    from drbench.exchange import take
+    from drbench.exchange import check, take
 
+    for file in files:  # before a database is created
+        check(file)
     with Store.open(db, write=True) as store:
         for file in files:
             for found in take(file, store):

@@ -157,3 +157,21 @@ def test_a_file_is_imported_into_itself_without_harm(drbench: Command, old: Path
     found = drbench("import", "drbench.db")
     assert found.code == 0
     assert found.out.count("exist already") == 2
+
+
+@pytest.mark.parametrize("bad", ["missing.db", "empty", "text.json", "foreign.json", "none.db"])
+def test_nothing_is_created_before_all_inputs_are_read(drbench: Command, old: Path, tmp_path: Path, bad: str) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text.json").write_bytes('{"format": "drbench-ops", "Größe": 1}'.encode("latin-1"))
+    (tmp_path / "foreign.json").write_text('{"format": "another"}')
+    Store.open(tmp_path / "none.db", write=True).close()
+    found = drbench("import", old, bad, "--db", "x.db")
+    assert found.code == (3 if bad == "none.db" else 2)
+    assert len(found.err.splitlines()) == 1
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_runs_rm_creates_no_database(drbench: Command, tmp_path: Path) -> None:
+    found = drbench("runs", "rm", "latest", "--db", "x.db")
+    assert (found.code, list(tmp_path.iterdir())) == (2, [])
+    assert "there is no database x.db" in found.err

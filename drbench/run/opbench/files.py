@@ -37,6 +37,22 @@ def import_file(path: Path, store: Store) -> Imported:
     """Store the results of a file as a run. A run that the database already has is not changed.
 
     Raises:
+        InputError: as `read_file`.
+    """
+    run, imported = read_file(path)
+    try:
+        store.begin_run(run, imported)
+    except InputError:
+        if run.id not in {known.id for known in store.runs()}:
+            raise
+        return Imported(run, len(imported), known=True)
+    return Imported(run, len(imported), known=False)
+
+
+def read_file(path: Path) -> tuple[Run, list[Record]]:
+    """The results of a file as a run and its records.
+
+    Raises:
         InputError: no such file, a file of another format or version, or a damaged file.
     """
     try:
@@ -51,13 +67,7 @@ def import_file(path: Path, store: Store) -> Imported:
         raise InputError(f"{path} is damaged: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    try:
-        store.begin_run(run, imported)
-    except InputError:
-        if run.id not in {known.id for known in store.runs()}:
-            raise
-        return Imported(run, len(imported), known=True)
-    return Imported(run, len(imported), known=False)
+    return run, imported
 
 
 def suite_text(settings: Mapping[str, Any]) -> str:
