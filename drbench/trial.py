@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -88,11 +89,11 @@ def image(model: nn.Module, shape: tuple[int, ...]) -> Call:
 def image_shape(given: object) -> tuple[int, int, int]:
     """Return (C, H, W) as given. InputError unless it is such a shape."""
     shape = tuple(given) if isinstance(given, (tuple, list)) else ()
-    if len(shape) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
+    if len(shape) != 3 or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in shape):
         raise InputError(
             f"input_shape: got {given!r}; expected (channels, height, width), three positive numbers, as (3, 224, 224)"
         )
-    channels, height, width = shape
+    channels, height, width = map(int, shape)
     return channels, height, width
 
 

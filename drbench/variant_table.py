@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import fields
+from numbers import Integral
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -96,12 +98,24 @@ def of_arguments(arguments: Mapping[str, Any]) -> Variant:
     for name, table in tables.items():
         if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
             raise InputError(f"{name}: got {short(table)}; it should be a mapping of names to values")
+    whole = {name: _whole(arguments[name]) for name in _WHOLE if name in arguments}
     try:
-        checked = _VariantTable.model_validate({**arguments, **{name: {} for name in tables}})
+        checked = _VariantTable.model_validate({**arguments, **whole, **{name: {} for name in tables}})
     except ValidationError as error:
         raise InputError(_complaint(error.errors(include_url=False)[0])) from error
     found = {field.name: getattr(checked, field.name) for field in fields(Variant)}
     return Variant(**{**found, **{name: dict(table) for name, table in tables.items()}})
+
+
+_WHOLE = ("num_classes", "stem_stride", "input_shape")
+"""Whole numbers, which may come as another type of integer: numpy's, torch's."""
+
+
+def _whole(value: Any) -> Any:
+    """An integer of any type as int, also in a tuple; other values as they are."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_whole, value))
+    return operator.index(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _complaint(error: Any) -> str:

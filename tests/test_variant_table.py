@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from drbench.errors import InputError
 from drbench.records import Variant
 from drbench.suite.plan import variants
 from drbench.suite.read import read_suite, shipped
-from drbench.variant_table import variant_of
+from drbench.variant_table import of_arguments, variant_of
 
 BARE = {"architecture": "mobilenet_v2_1.00"}
 
@@ -67,3 +68,13 @@ def test_what_is_no_table(table):
 def test_a_missing_name():
     with pytest.raises(InputError, match=r"a file: variant\.architecture is missing"):
         variant_of({}, "a file")
+
+
+def test_integers_of_numpy_are_integers_of_a_caller():
+    given = {"architecture": "net", "num_classes": np.int64(4), "input_shape": (np.int32(3), 32, 32)}
+    found = of_arguments(given)
+    assert (found.num_classes, found.input_shape) == (4, (3, 32, 32))
+    assert {type(n) for n in (found.num_classes, *found.input_shape)} == {int}
+    for wrong in (True, 4.0, np.float64(4), "4"):
+        with pytest.raises(InputError, match="num_classes"):
+            of_arguments({**given, "num_classes": wrong})

@@ -45,4 +45,5 @@ def validate(name: Name) -> None:
 
     work = plan(read_suite(name))
     check([one for one in work if one.stage != "train"] or work)
-    say(f"{name}: valid, {len(work)} experiments")
+    records = sum(len(one.variants) for one in work)  # as `drbench run` counts them
+    say(f"{name}: valid; a run of it makes {records} records")

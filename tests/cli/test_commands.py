@@ -77,7 +77,9 @@ def test_suites(drbench) -> None:
 
 def test_a_suite_of_ones_own_by_path(drbench, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\narchitectures = ["mobilenet_v1_0.25"]\n')
-    assert drbench("suites", "validate", "mine.toml").code == 0
+    valid = drbench("suites", "validate", "mine.toml")
+    assert valid.code == 0
+    assert "valid; a run of it makes 4 records" in valid.out
     dry = drbench("run", "suite", "mine.toml", "--dry-run")
     assert dry.code == 0, dry.err
     assert "train    mobilenet_v1_0.25: conv seed 0" in dry.out
