@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from drbench import protocols
+from drbench import protocol_versions
 from drbench.records import Machine, Record
 
 Conditions = dict[str, Any]
@@ -40,7 +40,7 @@ def of_costs(record: Record) -> Conditions:
     """The version of the counting, and the input."""
     variant = record.variant
     return {
-        **protocols.recorded("cost", record.settings),
+        **protocol_versions.recorded("cost", record.settings),
         "input": list(variant.input_shape),
         "classes": variant.num_classes,
     }
@@ -57,7 +57,7 @@ def of_machine(record: Record, machine: Machine, context: Mapping[str, Any]) -> 
         "device": " ".join((machine.gpu if on_gpu else machine.cpu).split()),
         "cores": machine.cores,
         "torch": machine.torch,
-        **_later(protocols.recorded("latency", record.settings)),
+        **_later(protocol_versions.recorded("latency", record.settings)),
     }
     return found | {key: context[key] for key in _TIMED if key in context}
 
@@ -80,7 +80,7 @@ def of_training(record: Record) -> Conditions:
     settings = record.settings
     found = {f"train.{name}": value for name, value in of_recipe(settings.get("train", {})).items()}
     found["train.data"] = settings.get("data_digest")
-    found |= _later(protocols.recorded("train", settings))
+    found |= _later(protocol_versions.recorded("train", settings))
     return found
 
 
@@ -98,7 +98,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 def _of(conditions: Mapping[str, Any], key: str) -> Any:
     """A protocol of which nothing is said is that of version 1."""
     value = conditions.get(key)
-    return 1 if value is None and key in protocols.CURRENT else value
+    return 1 if value is None and key in protocol_versions.CURRENT else value
 
 
 def in_words(found: Mapping[str, tuple[Any, Any]]) -> str:

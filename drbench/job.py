@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from drbench import identity, protocols
+from drbench import identity, protocol_versions
 from drbench.figures import FIGURES
 from drbench.records import Epoch, Experiment, LayerCost, Machine, Measurement, Outcomes, Record, Variant
 from drbench.text import printable
@@ -106,7 +106,12 @@ class Job:
             finished=now(),
             seed=self.experiment.seed,
             error=error,
-            settings={**identity.settings(done_as), **task_figures, **protocols.of_stage(stage), **result.settings},
+            settings={
+                **identity.settings(done_as),
+                **task_figures,
+                **protocol_versions.of_stage(stage),
+                **result.settings,
+            },
             measurements=result.measurements,
             layers=result.layers,
             epochs=result.epochs,

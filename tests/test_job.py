@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from drbench_db import Store
 
-from drbench.errors import InputError
 from drbench.job import Job
 from drbench.records import Experiment, Variant
-from drbench.run.session import folder
 from drbench.text import printable
 from tests.books import RUN
 from tests.hostile import SURROGATE, TEXTS
@@ -28,8 +26,3 @@ def test_a_failure_is_recorded_whatever_its_reason_says(tmp_path: Path, reason: 
     assert found.error.startswith(printable(reason[:20]))
     assert len(found.error) < 5000
     assert Path(found.files["traceback"]).read_text(encoding="utf-8").startswith("raise: ")
-
-
-def test_files_that_no_record_could_name_are_refused_before_anything_is_run() -> None:
-    with pytest.raises(InputError, match=r"drbench-files: got '/caf\\xe9'; expected a directory whose name is UTF-8"):
-        folder(Path("/caf\udce9"), RUN)

@@ -16,9 +16,9 @@ import pytest
 from drbench_db.rows import code_row, machine_row
 
 from drbench import identity
-from drbench.names import source_hashes
 from drbench.records import Code, DataSettings, Experiment, LatencySettings, Machine, TrainSettings, Variant
 from drbench.run.opbench.convert import key, variant
+from drbench.sources import source_hashes
 from drbench.suite.plan import plan
 from drbench.suite.read import parse, read_suite, read_text, validate
 from drbench.suite.tables import Suite

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from drbench import bounds, protocols
+from drbench import bounds, protocol_versions
 from drbench.errors import InputError
 from drbench.figures import FIGURES, TASK, from_table
 from drbench.records import OPS
@@ -127,7 +127,7 @@ SETTINGS = table(
         "latency": maybe(ANY),
         "synthetic": TRUTH,
         "eval_weights": TEXT,
-        **dict.fromkeys(protocols.CURRENT, whole(1)),
+        **dict.fromkeys(protocol_versions.CURRENT, whole(1)),
     }
 )
 NOTES = TEXTS

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, CursorResult, delete, insert, select, union, 
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.records import Record, Run
 from drbench_db import adding, exchange, location, migrate, objects, query, read, rows, schema, table
+from drbench_db.connection import Opened, connect, copy_of, set_journal
 from drbench_db.failures import translated
 from drbench_db.schema import CodeRow, MachineRow, RecordRow, RunRow, SuiteRow, VariantRow
 from drbench_db.validate import DamagedError, Damages, fetch
@@ -34,7 +35,7 @@ T = TypeVar("T")
 class Store:
     """An open database. Make one with `Store.open`; it is a context manager."""
 
-    def __init__(self, opened: location.Opened, where: location.Location, backup: Path | None = None) -> None:
+    def __init__(self, opened: Opened, where: location.Location, backup: Path | None = None) -> None:
         self._engine = opened.engine
         self._where = where
         self.writable = opened.write
@@ -65,12 +66,12 @@ class Store:
         """
         where = location.locate(url_or_path)
         with translated(where.shown):
-            opened = location.connect(where, write=write, create=write and create)
+            opened = connect(where, write=write, create=write and create)
             try:
                 objects.check(opened.engine, where, write=write)
                 if write and (where.path or upgrade):
                     backup = migrate.upgrade(opened.engine, where)
-                    location.set_journal(opened, where)
+                    set_journal(opened, where)
                     return cls(opened, where, backup)
                 with opened.engine.connect() as connection:
                     older = where.path is not None and migrate.is_older(connection)
@@ -78,7 +79,7 @@ class Store:
                         migrate.check_current(connection, where)
                 if older:
                     opened.engine.dispose()
-                    opened = location.copy_of(where)
+                    opened = copy_of(where)
                     objects.drop_foreign(opened.engine)
                     migrate.upgrade(opened.engine, location.Location(where.shown))
                 return cls(opened, where)

@@ -174,13 +174,14 @@ def _run(suite: Suite, rules: Rules, store: Store, db: str | None) -> Run:
     from drbench.check.metrics import stage as stage_of
     from drbench.records import STAGES
     from drbench.run import runner
+    from drbench.run.files import files_beside
 
     wanted = set(map(stage_of, rules.metrics))
     staged = suite.model_copy(update={"stages": tuple(stage for stage in STAGES if stage in wanted)})
     with _progress() as shown:
         work = runner.prepare(staged, shown)
         command = o.command_line()
-        outcome = runner.run_suite(staged, store, work=work, files=o.files(db), command=command, on_event=shown)
+        outcome = runner.run_suite(staged, store, work=work, files=files_beside(db), command=command, on_event=shown)
     if outcome.status == "interrupted":
         then = f"drbench run --resume {outcome.run_id}, then drbench check --run {outcome.run_id}"
         raise InterruptedRunError(f"{interrupts.words()}; continue with: {then}")

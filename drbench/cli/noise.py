@@ -29,6 +29,7 @@ def noise(
     from drbench_db import Store
 
     from drbench.cli.progress import Progress
+    from drbench.run.files import files_beside
     from drbench.run.noise import measure
     from drbench.suite.read import read_suite
 
@@ -36,7 +37,9 @@ def noise(
     found = read_suite(suite, o.as_overrides(given))
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
-        outcome, floors = measure(found, store, max_time=max_time, files=o.files(db), command=command, on_event=shown)
+        outcome, floors = measure(
+            found, store, max_time=max_time, files=files_beside(db), command=command, on_event=shown
+        )
     for line in table(floors):
         say(line)
     say(f"run {outcome.run_id} {outcome.status}")

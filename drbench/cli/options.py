@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -125,14 +123,6 @@ def command_line() -> str:
     """The present command as it is recorded: without passwords, in characters that a database accepts."""
     words = ["drbench", *passwords.masked_command(sys.argv[1:])]
     return shlex.join(words).encode("utf-8", "backslashreplace").decode()
-
-
-def files(db: str | None) -> Path:
-    """The directory of run files: next to the database file, or in the current directory."""
-    from drbench_db.location import locate
-
-    path = locate(db).path
-    return Path(os.path.realpath(path.parent if path else ".")) / "drbench-files"
 
 
 def seconds(option: str, value: float) -> float:

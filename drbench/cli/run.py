@@ -119,7 +119,8 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
     from drbench_db import Store
 
     from drbench import trust
-    from drbench.run.session import folder, is_noise
+    from drbench.run.files import files_beside, run_folder
+    from drbench.run.session import is_noise
     from drbench.suite.plan import named
     from drbench.suite.read import parse, validate
 
@@ -137,7 +138,7 @@ def _resume(run_id: str, db: str | None, retry_failed: bool, trusted: Sequence[s
         _execute_ops(settings, db, resume=run)
         return
     suite = validate(document, run.id)
-    if not trust.is_own(run, folder(o.files(db), run)):
+    if not trust.is_own(run, run_folder(files_beside(db), run)):
         trust.require(named(suite), trusted, f"run {run.id}, which this machine did not start,", "--trust NAME")
     _execute(suite, db, dry_run=False, resume=run, retry_failed=retry_failed)
 
@@ -150,6 +151,7 @@ def _execute(
 
     from drbench.cli.progress import Progress
     from drbench.run import runner
+    from drbench.run.files import files_beside
 
     with Progress() as shown:
         work = runner.prepare(suite, shown)
@@ -165,7 +167,7 @@ def _execute(
                 suite,
                 store,
                 work=work,
-                files=o.files(db),
+                files=files_beside(db),
                 command=command,
                 resume=resume,
                 retry_failed=retry_failed,
@@ -178,11 +180,12 @@ def _execute_ops(wanted: Settings, db: str | None, resume: Run | None = None) ->
     from drbench_db import Store
 
     from drbench.cli.progress import Progress
+    from drbench.run.files import files_beside
     from drbench.run.opbench.run import run_ops
 
     with Progress() as shown, Store.open(db, write=True) as store:
         command = o.command_line()
-        outcome = run_ops(wanted, store, files=o.files(db), command=command, resume=resume, on_event=shown)
+        outcome = run_ops(wanted, store, files=files_beside(db), command=command, resume=resume, on_event=shown)
     _conclude(outcome, db)
 
 

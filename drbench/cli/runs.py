@@ -21,10 +21,11 @@ def list_(
 ) -> None:
     """List all runs, the newest first."""
     from drbench.report import runs_table
+    from drbench.run.files import files_beside
     from drbench.run.lock import is_left
 
     width, color = screen()
-    files, form = o.files(db), "json" if as_json else "terminal"
+    files, form = files_beside(db), "json" if as_json else "terminal"
     with reading(db) as store:
         table = runs_table(
             store, suite=suite, format=form, width=width, color=color, left=lambda run: is_left(files / run.id)

@@ -25,9 +25,9 @@ from torchvision.models.shufflenetv2 import ShuffleNetV2
 from drbench import catalog
 from drbench.errors import InputError
 from drbench.models import stem
+from drbench.models.channels import between, divisible
 from drbench.models.foreign import one_line
 from drbench.models.mobilenet_v1 import MobileNetV1
-from drbench.models.widths import between, divisible
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from drbench.models.foreign import one_line
 from drbench.models.own import build_own, check_output
 from drbench.models.weights import load_into
 from drbench.records import PLAIN, Variant
+from drbench.sources import source_hashes
 from drbench.trial import image_shape
 from drbench.variant_table import of_arguments
 
@@ -93,7 +94,7 @@ def create_model(
             "width": width,
         }
     )
-    variant = replace(variant, sources=names.source_hashes((variant.architecture, variant.operator)))
+    variant = replace(variant, sources=source_hashes((variant.architecture, variant.operator)))
     model = build(variant, seed=seed, weights=weights)
     if num_classes is not None and names.is_import(variant.architecture):
         check_output(model, variant)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from drbench import __version__, atomic, identity, names, paths, trust, variant_table
+from drbench import __version__, atomic, identity, paths, trust, variant_table
 from drbench.bounds import wrong
 from drbench.errors import FailedError, InputError
 from drbench.models.architectures import ARCHITECTURES
@@ -23,6 +23,7 @@ from drbench.models.create import build, device_of
 from drbench.models.weights import load_into, read
 from drbench.operators import OPERATORS
 from drbench.records import PLAIN, Variant
+from drbench.sources import source_hashes
 
 FORMAT = 1
 """Of the header. A reader refuses a newer one."""
@@ -161,7 +162,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
     header = read_header(path)
     variant = variant_of(header, path)
     allow(variant, trust, path, "trust=('NAME',)")
-    for name, digest in names.source_hashes((variant.architecture, variant.operator)).items():
+    for name, digest in source_hashes((variant.architecture, variant.operator)).items():
         if variant.sources.get(name, digest) != digest:
             warnings.warn(f"{name} has changed since {str(path)!r} was saved", UserWarning, stacklevel=2)
     # the layers are about to be overwritten: none needs a convolution to preserve

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from drbench import figures, protocols
+from drbench import figures, protocol_versions
 from drbench.conditions import of_recipe
 from drbench.errors import InputError
 from drbench.figures import TaskFigures
@@ -202,7 +202,7 @@ def _places(records: list[Any]) -> dict[int, _Place]:
     used = {}
     for (of, run), members in groups.items():
         settings = {(record.stage, record.settings) for record in members}
-        used[of, run] = protocols.of_records((stage, json.loads(text)) for stage, text in settings)
+        used[of, run] = protocol_versions.of_records((stage, json.loads(text)) for stage, text in settings)
         for name, version in used[of, run].items():
             latest.setdefault(of, {})[name] = max(version, latest.get(of, {}).get(name, 1))
     places = {}
@@ -260,7 +260,7 @@ def _conditions(place: _Place, settings: str, task: TaskFigures) -> Conditions:
         num_classes=place.num_classes,
         machine=f"{place.computer} [{place.machine[:8]}]",
         drbench=place.drbench,
-        older_protocol=protocols.older(dict(place.protocols)),
+        older_protocol=protocol_versions.older(dict(place.protocols)),
         task=task,
     )
 

@@ -30,7 +30,8 @@ class Row:
 class Conditions:
     """The conditions of all rows of a table. Rows that differ in any of them are in different tables.
 
-    `older_protocol`: the protocols (drbench.protocols) of the figures, if they differ from those of this drbench.
+    `older_protocol`: the protocols of the figures (drbench.protocol_versions), if they differ from those of this
+    drbench.
     """
 
     suite: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
-from drbench import protocols
+from drbench import protocol_versions
 from drbench.records import OPS, Measurement, Record, Run
 from drbench.statistics.samples import quantile
 
@@ -99,7 +99,7 @@ def ops_tables(store: Store, *, run: str | None = None, suite: str | None = None
         if is_ops(candidate) and run in (None, candidate.id):
             columns, _ = store.rows(run=candidate.id, names=())
             settings = (json.loads(text) for text in columns["settings"])
-            used = protocols.of_records(zip(columns["stage"], settings, strict=True))
+            used = protocol_versions.of_records(zip(columns["stage"], settings, strict=True))
             groups.setdefault((candidate.suite_text, candidate.machine, *used.items()), []).append(candidate)
     tables = []
     for runs in groups.values():

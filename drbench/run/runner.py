@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from drbench import protocols
+from drbench import protocol_versions
 from drbench.conditions import differences, of_resuming
 from drbench.errors import InputError, NothingError
 from drbench.executor import OnEvent, ignore
@@ -81,8 +81,8 @@ def check_resumable(store: Store, run: Run) -> None:
     """InputError unless this machine and this drbench make figures that are comparable with those of the run."""
     columns, _ = store.rows(run=run.id, names=())
     settings = (json.loads(text) for text in columns["settings"])
-    used = protocols.of_records(zip(columns["stage"], settings, strict=True))
-    now = {name: protocols.CURRENT[name] for name in used}
+    used = protocol_versions.of_records(zip(columns["stage"], settings, strict=True))
+    now = {name: protocol_versions.CURRENT[name] for name in used}
     different = differences(of_resuming(run.machine, used), of_resuming(here(), now))
     if different:
         here_are = ", ".join(f"{name} {value!r}" for name, (_, value) in different.items())

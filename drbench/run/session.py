@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drbench import interrupts, trust
-from drbench.errors import InputError
 from drbench.job import now
 from drbench.records import NOISE, Machine, Record, Run
+from drbench.run.files import run_folder
 from drbench.run.lock import hold
-from drbench.text import is_utf8, printable
 
 if TYPE_CHECKING:
     from drbench_db import Store
@@ -81,9 +80,9 @@ def session(store: Store, run: Run, files: Path, *, again: bool = False) -> Iter
     After Ctrl-C the run is "interrupted" and nothing is raised. The files of the run go to `files`/RUN.
 
     Raises:
-        InputError: another process holds the run; see also `folder`.
+        InputError: another process holds the run; see also `run_folder`.
     """
-    own = folder(files, run)
+    own = run_folder(files, run)
     with hold(own, run.id):
         if not again:
             trust.sign(run, own)
@@ -132,19 +131,6 @@ def is_noise(run: Run) -> bool:
     """Whether `drbench noise` made the run. Its suite is the one of the networks, so only its id tells."""
     name = re.escape(_in_id(noise_name(run.suite)))
     return bool(re.fullmatch(rf"\d{{8}}-\d{{4}}-{name}-[0-9a-f]{{4}}", run.id))
-
-
-def folder(files: Path, run: Run) -> Path:
-    """The folder of a run's files: `files`/RUN.
-
-    Raises:
-        InputError: an id that drbench never makes (a foreign database), or a path that is not UTF-8.
-    """
-    if not re.fullmatch(r"[\w-][\w.-]{0,119}", run.id):
-        raise InputError(f"run id: got {run.id!r:.150}; expected letters, digits, -, _ and . only. Nothing was written")
-    if not is_utf8(str(files)):  # else the first record with a path in it could not be stored
-        raise InputError(f"drbench-files: got '{printable(files)}'; expected a directory whose name is UTF-8. Use --db")
-    return files / run.id
 
 
 def _in_id(name: str) -> str:

@@ -10,8 +10,9 @@ from drbench import bounds
 from drbench.errors import InputError
 from drbench.figures import BUILT_IN, as_table, declared
 from drbench.identity import labels, variant_hash
-from drbench.names import is_import, load, source_hashes
+from drbench.names import is_import, load
 from drbench.records import PLAIN, DataSettings, Experiment, LatencySettings, TrainSettings, Variant
+from drbench.sources import source_hashes
 from drbench.stages import STAGES, Request
 from drbench.suite.overrides import REGION_OPERATORS
 from drbench.suite.tables import OperatorTable, Suite

@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from drbench import identity, protocols
+from drbench import identity, protocol_versions
 from drbench.conditions import of_recipe
 from drbench.data.batches import Plan, batches, lost_loaders
 from drbench.data.preprocess import Prepare
@@ -234,8 +234,8 @@ def _identity(model: nn.Module, splits: Splits, settings: TrainSettings, seed: i
         {name: list(value.shape) for name, value in model.state_dict().items() if hasattr(value, "shape")}
     )
     held = json.dumps([splits.val_indices, dict(splits.preprocessing)])
-    if protocols.TRAINING != 1:  # checkpoints that were written before there were versions do not say
-        fields["protocol"] = protocols.TRAINING
+    if protocol_versions.TRAINING != 1:  # checkpoints that were written before there were versions do not say
+        fields["protocol"] = protocol_versions.TRAINING
     of_task = {} if task is Classify else {"task": f"{task.__module__}:{task.__qualname__}"}
     return {
         **fields,

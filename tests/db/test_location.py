@@ -246,14 +246,6 @@ def test_a_lock_in_the_middle_of_a_run(db: Path, monkeypatch: pytest.MonkeyPatch
             store.end_run("x", "done")
 
 
-@pytest.mark.parametrize(
-    ("given", "seconds"), [("0.5", 0.5), ("-1", 0), ("nan", 0), ("inf", 7 * 24 * 3600), ("1e99", 7 * 24 * 3600)]
-)
-def test_timeouts(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -> None:
-    monkeypatch.setenv("DRBENCH_DB_TIMEOUT", given)
-    assert location.timeout_seconds() == seconds
-
-
 def test_a_timeout_that_is_no_number(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "soon")
     assert "DRBENCH_DB_TIMEOUT: got 'soon'; expected a number of seconds" in refused(db, write=True)
@@ -307,26 +299,3 @@ def test_a_file_that_may_not_be_read(readable: Path) -> None:
     with unprivileged():
         assert "cannot be read" in refused(readable, write=False)
     readable.chmod(0o644)
-
-
-def test_journal_by_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def journal(path: Path) -> str:
-        Store.open(path, write=True).close()
-        with closing(sqlite3.connect(path)) as connection:
-            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
-
-    assert journal(tmp_path / "local.db") == "wal"
-    monkeypatch.setattr(location, "is_network", lambda path: True)
-    assert journal(tmp_path / "remote.db") == "delete"
-    assert journal(tmp_path / "local.db") == "delete", "a database that was moved to such a disk changes its journal"
-
-
-@pytest.mark.skipif(not Path("/proc/self/mounts").exists(), reason="needs Linux")
-def test_network_file_systems_are_told_by_their_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = tmp_path.resolve()
-    mounts = f"dev / ext4 rw 0 0\nserver:/x {real}/net\\040work nfs4 rw 0 0\nt {real}/net\\040work/local tmpfs rw 0 0\n"
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: mounts)
-    assert location.is_network(real / "net work" / "deep")
-    assert not location.is_network(real / "net work" / "local")
-    assert not location.is_network(real / "net")
-    assert not location.is_network(real)

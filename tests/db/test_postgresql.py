@@ -15,7 +15,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from drbench_db import Store, location, migrate
+from drbench_db import Store, migrate
+from drbench_db.connection import _WRITERS
 from drbench_db.schema import REVISIONS, VERSION_TABLE, Base
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
@@ -215,12 +216,12 @@ def test_a_newer_one_and_one_of_others_are_refused(url: str) -> None:
 def test_a_lock_is_waited_for_and_then_reported(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRBENCH_DB_TIMEOUT", "0.1")
     with Store.open(made, write=True) as store, connected(made) as other:
-        other.exec_driver_sql(f"SELECT pg_advisory_lock({location._WRITERS})")
+        other.exec_driver_sql(f"SELECT pg_advisory_lock({_WRITERS})")
         with pytest.raises(FailedError, match="is locked by another process"):
             store.end_run("x", "done")
         with Store.open(made) as reader:
             assert reader.runs() == (), "readers wait for nobody"
-        other.exec_driver_sql(f"SELECT pg_advisory_unlock({location._WRITERS})")
+        other.exec_driver_sql(f"SELECT pg_advisory_unlock({_WRITERS})")
         with pytest.raises(InputError, match="no run 'x'"):
             store.end_run("x", "done")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from drbench_db import Store, location, migrate
+from drbench_db.connection import copy_of
 from drbench_db.schema import REVISIONS, VERSION_TABLE
 
 from drbench.errors import FailedError
@@ -194,7 +195,7 @@ def test_a_reader_of_one_that_is_locked_does_not_wait_for_ever(earlier: Path, mo
         where = location.locate(earlier)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(FailedError, match="is locked by another process"):
-            location.copy_of(where)
+            copy_of(where)
 
 
 def test_a_reader_sees_what_is_still_in_its_log(earlier: Path) -> None:

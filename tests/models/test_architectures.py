@@ -10,7 +10,7 @@ from torch import nn
 
 from drbench.errors import InputError
 from drbench.models import ARCHITECTURES, create_model
-from drbench.models.widths import between, divisible
+from drbench.models.channels import between, divisible
 
 PEERS = {
     "mobilenet_v2_1.00": lambda: torchvision.models.mobilenet_v2(),

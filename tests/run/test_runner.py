@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from drbench_db import Store
 
-from drbench import protocols
+from drbench import protocol_versions
 from drbench.errors import FailedError, InputError, NothingError
 from drbench.executor import Ended
 from drbench.identity import experiment_key
@@ -274,9 +274,9 @@ def test_a_run_of_another_protocol_is_not_resumed(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcome = runner.run_suite(made(), store, files=tmp_path / "files")
-    monkeypatch.setattr(protocols, "CURRENT", {**protocols.CURRENT, "timing": 7})
+    monkeypatch.setattr(protocol_versions, "CURRENT", {**protocol_versions.CURRENT, "timing": 7})
     again = runner.run_suite(made(), store, files=tmp_path / "files", resume=store.run(outcome.run_id))
     assert again.status == "done"  # it has timed nothing
-    monkeypatch.setattr(protocols, "CURRENT", {**protocols.CURRENT, "counting": 7})
+    monkeypatch.setattr(protocol_versions, "CURRENT", {**protocol_versions.CURRENT, "counting": 7})
     with pytest.raises(InputError, match=r"got counting protocol 7; expected counting protocol 2, as in the run\."):
         runner.run_suite(made(), store, files=tmp_path / "files", resume=store.run(outcome.run_id))

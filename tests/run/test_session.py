@@ -13,7 +13,7 @@ from drbench.errors import InputError
 from drbench.identity import variant_hash
 from drbench.records import Record
 from drbench.run.lock import is_left
-from drbench.run.session import folder, is_noise, new_run, new_run_id, noise_name, session
+from drbench.run.session import is_noise, new_run, new_run_id, noise_name, session
 from tests.books import LAYERS, MACHINE, RUN, VARIANT
 
 
@@ -86,12 +86,6 @@ def test_records_of_one_call_are_kept_together_or_not_at_all(store: Store, tmp_p
         with pytest.raises(Exception, match="done already"):
             current.keep(record("b"), record("a"))
         assert (current.counts.done, len(store.records(RUN.id))) == (1, 1)
-
-
-@pytest.mark.parametrize("name", ["../x", "", "a/b", "a" * 200])
-def test_an_id_that_drbench_never_makes_names_no_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="Nothing was written"):
-        folder(tmp_path, replace(RUN, id=name))
 
 
 def test_ids_tell_noise_runs_from_those_of_suites() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from drbench import protocols
+from drbench import protocol_versions
 from drbench.identity import digest, label, variant_hash
 from drbench.records import OPS, Measurement, Record, Variant
 from drbench.statistics.samples import paired_ratios
@@ -81,7 +81,7 @@ def _record(settings: Table, sessions: Sequence[Table], rows: Sequence[Table], w
         error=printable("; ".join(failed), 500),
         settings={
             OPS: how(settings),
-            **protocols.of_stage(OPS),
+            **protocol_versions.of_stage(OPS),
             "networks": list(shape["networks"]),
             "kernels": session["code"]["kernels"],
             "clock": session["clock"],
