@@ -69,7 +69,7 @@ def wrong(value: Any) -> str | None:
 
     >>> wrong({"regions": 8, "experts": [1, 2.5]})
     >>> wrong({"regions": 10**30})
-    'regions should be a whole number of at most 64 bits'
+    'regions: got a whole number of 101 bits; expected at most 64 bits'
     """
     left: list[tuple[str, Any, int]] = [("", value, 0)]
     seen = 0
@@ -91,18 +91,23 @@ def wrong(value: Any) -> str | None:
                 (f"{path}.{number}".lstrip("."), inner, depth + 1) for number, inner in reversed([*enumerate(item)])
             ]
         elif message := _scalar(item):
-            return f"{path or 'it'} should be {message}"
+            return f"{path}: {message}" if path else message
     return None
 
 
 def _scalar(item: Any) -> str | None:
     if isinstance(item, str):
         if not is_utf8(item):
-            return f"text in UTF-8, not '{printable(item, NAME)}'"
-        return f"text of at most {TEXT:,} characters without NUL" if len(item) > TEXT or "\0" in item else None
+            return f"got '{printable(item, NAME)}'; expected text in UTF-8"
+        if "\0" in item:
+            return "got text with NUL; expected text without it"
+        return f"got {len(item):,} characters; expected at most {TEXT:,}" if len(item) > TEXT else None
     if isinstance(item, int) and not isinstance(item, bool):
-        return None if -INTEGER - 1 <= item <= INTEGER else "a whole number of at most 64 bits"
+        bits = item.bit_length() + 1  # with the sign
+        fits = -INTEGER - 1 <= item <= INTEGER
+        return None if fits else f"got a whole number of {bits:,} bits; expected at most 64 bits"
     if isinstance(item, float):
-        return None if math.isfinite(item) else "a finite number"
-    allowed = "text, a number, true or false, a list or a table"
-    return None if item is None or isinstance(item, bool) else f"{allowed}, not a {type(item).__name__}"
+        return None if math.isfinite(item) else f"got {item}; expected a finite number"
+    if item is None or isinstance(item, bool):
+        return None
+    return f"got a {type(item).__name__}; expected text, a number, true or false, a list or a table"

@@ -97,7 +97,7 @@ def of_arguments(arguments: Mapping[str, Any]) -> Variant:
     tables = {name: arguments[name] for name in _TABLES if name in arguments}
     for name, table in tables.items():
         if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
-            raise InputError(f"{name}: got {short(table)}; it should be a mapping of names to values")
+            raise InputError(f"{name}: got {short(table)}; expected a mapping of names to values")
     whole = {name: _whole(arguments[name]) for name in _WHOLE if name in arguments}
     try:
         checked = _VariantTable.model_validate({**arguments, **whole, **{name: {} for name in tables}})
@@ -125,17 +125,19 @@ def _complaint(error: Any) -> str:
             return f"{where:.80}: no such field is known; expected {', '.join(_VariantTable.model_fields)}"
         case "missing":
             return f"{where} is missing"
-    return f"{where:.80}: got {short(error['input'])}; it should {expected(error['msg'])}"
+    return f"{where:.80}: got {short(error['input'])}; expected {expected(error['msg'])}"
 
 
 def expected(message: str) -> str:
-    """What pydantic says a value should do or be: the words after "should".
+    """What pydantic says a value should be or have: the words after "should be" or "should have".
 
     >>> expected("String should have at most 200 characters"), expected("Value error, a table")
-    ('have at most 200 characters', 'be a table')
+    ('at most 200 characters', 'a table')
     """
     _, should, words = message.partition(" should ")
-    return words if should else f"be {message.removeprefix('Value error, ')}"
+    if not should:
+        return message.removeprefix("Value error, ")
+    return words.removeprefix("be ").removeprefix("have ").replace("match pattern", "text that matches the pattern")
 
 
 def short(value: object) -> str:

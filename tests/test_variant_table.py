@@ -36,19 +36,22 @@ def test_a_field_that_is_not_there_has_its_default():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_classes": "10"}, "a file: variant.num_classes: got '10'; it should be a valid integer"),
-        ({"num_classes": True}, "a file: variant.num_classes: got True; it should be a valid integer"),
+        ({"num_classes": "10"}, "a file: variant.num_classes: got '10'; expected a valid integer"),
+        ({"num_classes": True}, "a file: variant.num_classes: got True; expected a valid integer"),
         (
             {"num_classes": 10**18},
-            "variant.num_classes: got 1000000000000000000; it should be less than or equal",
+            "variant.num_classes: got 1000000000000000000; expected less than or equal",
         ),
-        ({"num_classes": 10**5000}, "a file: variant: num_classes should be a whole number of at most 64 bits"),
-        ({"input_shape": [3, -1, 32]}, "a file: variant.input_shape.1: got -1; it should be greater than 0"),
-        ({"input_shape": [512, 60000, 60000]}, "it should be an input of at most 2,147,483,648 elements"),
-        ({"where": []}, "a file: variant.where: got []; it should have"),
-        ({"width": float("nan")}, "a file: variant: width should be a finite number"),
+        (
+            {"num_classes": 10**5000},
+            "a file: variant: num_classes: got a whole number of 16,611 bits; expected at most 64 bits",
+        ),
+        ({"input_shape": [3, -1, 32]}, "a file: variant.input_shape.1: got -1; expected greater than 0"),
+        ({"input_shape": [512, 60000, 60000]}, "expected an input of at most 2,147,483,648 elements"),
+        ({"where": []}, "a file: variant.where: got []; expected at least 1"),
+        ({"width": float("nan")}, "a file: variant: width: got nan; expected a finite number"),
         ({"colour": 1}, "a file: variant.colour: no such field is known; expected architecture, operator,"),
-        ({"architecture": "a\nb"}, "a file: variant.architecture: got 'a\\nb'; it should"),
+        ({"architecture": "a\nb"}, "a file: variant.architecture: got 'a\\nb'; expected text that matches"),
         ({"operator_args": {1: 2}}, "a file: variant: operator_args has a key that is not text: 1"),
     ],
 )

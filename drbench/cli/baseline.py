@@ -143,7 +143,7 @@ def accept(
     from drbench.check import metrics as known
 
     if not reason.strip():
-        raise InputError("--reason '' should say why the change is intended: it is what a reviewer reads")
+        raise InputError("--reason: got an empty text; expected why the change is intended, for the reviewer")
     found = files.read(baseline)
     with Store.open(db) as store:
         of = store.run(run)

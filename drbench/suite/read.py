@@ -134,7 +134,7 @@ def _first(error: ValidationError) -> str:
             return f"{unknown(place, key, _keys(parents))}{more}"
         case "missing":
             return f"{where} is missing{more}"
-    return f"{where} should {expected(first['msg'])}, not {short(first['input'])}{more}"
+    return f"{where}: got {short(first['input'])}; expected {expected(first['msg'])}{more}"
 
 
 def _keys(parents: Sequence[int | str]) -> list[str]:
