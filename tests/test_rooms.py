@@ -115,9 +115,9 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.executor": set(),
     "drbench.stages": {"drbench.executor", "drbench.job", "drbench.latency.schedule"},
     "drbench.workers": {"psutil", "drbench.executor"},
-    "drbench.statistics.student": {"scipy"},
-    "drbench.statistics.ratios": {"drbench.statistics.student"},
-    "drbench.statistics.accuracy": {"scipy", "drbench.statistics.student"},
+    "drbench.statistics.t_quantiles": {"scipy"},
+    "drbench.statistics.ratios": {"drbench.statistics.t_quantiles"},
+    "drbench.statistics.significance": {"scipy", "drbench.statistics.t_quantiles"},
     "drbench.against": {
         "torch",
         "drbench.devices",
@@ -135,7 +135,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench_db",
         "drbench.against",
         "drbench.outcomes",
-        "drbench.statistics.accuracy",
+        "drbench.statistics.significance",
         "drbench.statistics.ratios",
         "drbench.suite",
         "pydantic",
@@ -171,7 +171,7 @@ ALLOWED: dict[str, set[str]] = {
         "drbench.suite",
     },
     "drbench.exchange": {"drbench.run.opbench", "drbench_db"},
-    "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "drbench.statistics.accuracy", "drbench_db"},
+    "drbench.report": {"pandas", "numpy", "rich", "jinja2", "plotly", "drbench.statistics.significance", "drbench_db"},
 }
 TORCH_FREE = (
     "records",

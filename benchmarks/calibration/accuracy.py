@@ -37,7 +37,7 @@ from drbench import models
 from drbench.data.shapes import shapes
 from drbench.data.splits import Splits
 from drbench.records import Variant
-from drbench.statistics.accuracy import by_images
+from drbench.statistics.significance import by_images
 from drbench.suite import toml
 from drbench.training.evaluation import evaluate
 from drbench.training.loop import fit

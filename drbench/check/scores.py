@@ -1,4 +1,4 @@
-"""Verdicts on figures of a task: by image for given weights, by seed for trained networks (statistics.accuracy)."""
+"""Verdicts on figures of a task: by image for given weights, by seed for trained networks (statistics.significance)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from drbench.check.facts import Scores, Seed
 from drbench.check.rules import Rule
 from drbench.check.verdicts import Verdict
 from drbench.figures import Figure
-from drbench.statistics.accuracy import POWER, Change, by_images, by_seeds
 from drbench.statistics.samples import LEAST_SEEDS
+from drbench.statistics.significance import POWER, Change, by_images, by_seeds
 
 
 def judge(before: Scores, now: Scores, rule: Rule) -> Iterator[Verdict]:

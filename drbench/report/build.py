@@ -19,8 +19,8 @@ from drbench.report.gather import Figure, Gathered, Way, gather
 from drbench.report.model import Conditions, Latency, Report, Row, Table, Value
 from drbench.report.ops import OpsTable
 from drbench.report.published_rows import published_rows
-from drbench.statistics.accuracy import difference
 from drbench.statistics.samples import mean_and_deviation
+from drbench.statistics.significance import difference
 
 _COSTS = ("madds", "executed", "params", "activations", "reference_madds", "reference_params")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drbench.errors import InputError
-from drbench.statistics.student import one_sided, two_sided
+from drbench.statistics.t_quantiles import one_sided, two_sided
 
 Decision = Literal["regression", "held", "unresolved", "improvement"]
 

@@ -21,7 +21,7 @@ from drbench.check.verdicts import Checked
 from drbench.errors import InputError
 from drbench.figures import COMMON as COMMON_NAMES
 from drbench.figures import Figure, TaskFigures
-from drbench.statistics.accuracy import by_images
+from drbench.statistics.significance import by_images
 from drbench.suite.tables import CheckTable
 
 ANGLE = Figure("angle", "degrees", "lower", 1, "mean angle between mates", "angle error", tolerance=0.5)

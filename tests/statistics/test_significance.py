@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from drbench.errors import InputError
-from drbench.statistics.accuracy import POWER, TOLERANCE, Difference, by_images, by_seeds, difference
+from drbench.statistics.significance import POWER, TOLERANCE, Difference, by_images, by_seeds, difference
 
 IMAGES = 2000
 

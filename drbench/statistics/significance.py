@@ -22,7 +22,7 @@ import scipy
 
 from drbench.errors import InputError
 from drbench.statistics.samples import LEAST_SEEDS, mean_and_deviation
-from drbench.statistics.student import two_sided
+from drbench.statistics.t_quantiles import two_sided
 
 POWER = 0.8
 """Probability that a drop of the size `Change.sees` would have been detected."""

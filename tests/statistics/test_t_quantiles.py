@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from drbench.errors import InputError
-from drbench.statistics.student import one_sided, two_sided
+from drbench.statistics.t_quantiles import one_sided, two_sided
 
 T_TABLE = {1: 12.706205, 4: 2.776445, 5: 2.570582, 9: 2.262157, 19: 2.093024, 99: 1.984217}
 """Two-sided 95% quantiles by degrees of freedom, as printed in any table."""
