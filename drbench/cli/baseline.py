@@ -1,4 +1,4 @@
-"""`drbench baseline`: the file that a repository's checks are held against."""
+"""`drbench baseline`: the file with which the checks of a repository compare."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from drbench.check.baseline import Baseline
     from drbench.check.facts import VariantFacts
 
-app = typer.Typer(no_args_is_help=True, help="Save, list, show, remove and accept what checks are held against.")
+app = typer.Typer(
+    no_args_is_help=True, help="Manage the baseline: the file of figures with which `drbench check` compares."
+)
 
-File = Annotated[Path, typer.Option("--baseline", help="The file.")]
-Only = Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant; may be repeated.")]
-Suite = Annotated[str | None, typer.Option("--suite", help="Only of this suite.")]
+File = Annotated[Path, typer.Option("--baseline", help="Baseline file.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+]
+Suite = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
 Metrics = Annotated[list[str] | None, typer.Option("--metrics", help=f"Metrics: {o.METRICS}.")]
 FILE = Path("drbench.baseline.json")
 
@@ -33,13 +37,13 @@ def _baseline() -> None:
 
 @app.command("save")
 def save(
-    run: Annotated[str, typer.Option("--run", help="A run's id, the beginning of one, or 'latest'.")] = "latest",
+    run: Annotated[str, typer.Option("--run", help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
     metrics: Metrics = None,
     only: Only = None,
     baseline: File = FILE,
     db: o.Db = None,
 ) -> None:
-    """Put what a run found into the file; what else is there stays."""
+    """Save the figures of a run in the baseline. Other figures in it are kept."""
     from drbench_db import Store
 
     from drbench.check import baseline as files
@@ -57,7 +61,7 @@ def save(
     if not kept:
         failed = "; ".join(f"{name}: {why}" for name, facts in found.items() for why in facts.failed.values())
         raise NothingError(
-            f"run {of.id} has nothing to save of {' '.join(only or ['any variant'])}{failed and ': '}{failed}"
+            f"run {of.id} has nothing to save for {' '.join(only or ['any variant'])}{failed and ': '}{failed}"
         )
     before = files.read(baseline) if files.is_there(baseline) else files.Baseline()
     files.write(files.saved(before, of, kept, wanted), baseline)
@@ -70,7 +74,7 @@ def save(
 
 @app.command("list")
 def list_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None:
-    """The variants in the file, and what is known of them."""
+    """List the variants in the baseline, with their metrics."""
     from drbench.check import baseline as files
     from drbench.cli.tables import show, table
 
@@ -81,13 +85,13 @@ def list_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None
         for variant, facts in sorted(found.variants(name, only or ()).items())
     ]
     if not rows:
-        raise NothingError(f"baseline {baseline} holds nothing that fits")
+        raise NothingError(f"baseline {baseline} has no such variant")
     show(table("", ("suite", "variant", "metrics", "hash"), rows, 4))
 
 
 @app.command("show")
 def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None:
-    """The figures in the file, where they come from, and which changes were accepted."""
+    """Show the figures in the baseline, their runs, and the accepted changes."""
     from drbench.check import baseline as files
     from drbench.cli.tables import show, table
 
@@ -99,7 +103,7 @@ def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None
         for line in _figures(facts)
     ]
     if not rows:
-        raise NothingError(f"baseline {baseline} holds nothing that fits")
+        raise NothingError(f"baseline {baseline} has no such variant")
     show(table("", ("suite", "variant", "metric", "figures", "run"), rows, 5))
     for name, run in sorted(found.runs.items()):
         say(f"run {name}: {run.started}, drbench {run.drbench} {run.commit}, {run.machine}".rstrip(", "))
@@ -109,17 +113,19 @@ def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None
 
 @app.command("remove")
 def remove(
-    only: Annotated[list[str], typer.Option("--only", help="Glob over architecture/variant; may be repeated.")],
+    only: Annotated[
+        list[str], typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+    ],
     suite: Suite = None,
     baseline: File = FILE,
 ) -> None:
-    """Take variants out of the file."""
+    """Remove variants from the baseline."""
     from drbench.check import baseline as files
 
     found = files.read(baseline)
     gone = {name: tuple(found.variants(name, only)) for name in _suites(found, suite)}
     if not any(gone.values()):
-        raise NothingError(f"baseline {baseline} holds nothing of {' '.join(only)}")
+        raise NothingError(f"baseline {baseline} has no variant that matches {' '.join(only)}")
     files.write(files.removed(found, gone), baseline)
     for name, variants in gone.items():
         for variant in variants:
@@ -128,14 +134,16 @@ def remove(
 
 @app.command("accept")
 def accept(
-    only: Annotated[list[str], typer.Option("--only", help="Glob over architecture/variant; may be repeated.")],
+    only: Annotated[
+        list[str], typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+    ],
     metric: Annotated[str, typer.Option("--metric", help=f"Metric: {o.METRICS}.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why the change is intended; stays in the file.")],
-    run: Annotated[str, typer.Option("--run", help="A run's id, the beginning of one, or 'latest'.")] = "latest",
+    reason: Annotated[str, typer.Option("--reason", help="Reason for the change; saved in the baseline.")],
+    run: Annotated[str, typer.Option("--run", help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
     baseline: File = FILE,
     db: o.Db = None,
 ) -> None:
-    """Take an intended change into the file, with the reason."""
+    """Accept an intended change: save it in the baseline, with the reason."""
     from drbench_db import Store
 
     from drbench.check import baseline as files

@@ -26,61 +26,89 @@ if TYPE_CHECKING:
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metrics", help=f"Metrics: {o.METRICS} [the suite's]."),
+    typer.Option("--metrics", help=f"Metrics to compare: {o.METRICS}. Default: those of the suite."),
 ]
 Limit = Annotated[
     list[str] | None,
-    typer.Option("--limit", metavar="METRIC[:GLOB]=SHARE", help="How much worse is no regression: latency=0.03."),
+    typer.Option(
+        "--limit",
+        metavar="METRIC[:GLOB]=SHARE",
+        help="Largest change for the worse that is no regression: latency=0.03.",
+    ),
 ]
 OnUnresolved = Annotated[
     list[str] | None,
-    typer.Option("--on-unresolved", metavar="[METRIC=]warn|fail", help="What cannot be told: warn (default) or fail."),
+    typer.Option(
+        "--on-unresolved",
+        metavar="[METRIC=]warn|fail",
+        help="If a difference cannot be resolved: warn (default) or fail.",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow-different", metavar="FIELD", help="Compare although this condition differs; is marked."),
+    typer.Option(
+        "--allow-different",
+        metavar="FIELD",
+        help="Compare although this condition differs. The output says so; repeatable.",
+    ),
 ]
 Checkpoints = Annotated[
-    bool, typer.Option("--checkpoints", help="Judge just these weights (McNemar), not the operator over seeds.")
+    bool,
+    typer.Option("--checkpoints", help="Compare these trained weights (McNemar's test), not the operator over seeds."),
 ]
-Format = Annotated[str | None, typer.Option("--format", help="terminal, md, json, bmf, junit or github.")]
+Format = Annotated[str | None, typer.Option("--format", help="Format: terminal, md, json, bmf, junit or github.")]
 Output = Annotated[
-    list[Path] | None, typer.Option("--output", "-o", help="Into a file too: .md, .json, .xml (junit); repeatable.")
+    list[Path] | None,
+    typer.Option("--output", "-o", help="Also write to this file: .md, .json or .xml (JUnit); repeatable."),
 ]
 
 
 def check(
-    suite: Annotated[str | None, typer.Argument(help="A suite to run first; or none, with --run.")] = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Judge a run as recorded.")] = None,
-    baseline: Annotated[Path | None, typer.Option("--baseline", metavar="FILE", help="[drbench.baseline.json]")] = None,
+    suite: Annotated[str | None, typer.Argument(help="Suite to run and check. Leave it out with --run.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="Check this recorded run: its id, a prefix of it, or 'latest'."),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", metavar="FILE", help="Baseline file [drbench.baseline.json].")
+    ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="REF", help="A run, or a commit for absolute times.")
+        str | None,
+        typer.Option("--against", metavar="REF", help="Compare with a run, or with a commit, which is timed too."),
     ] = None,
     metrics: Metrics = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Glob over architecture/variant.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT.")
+    ] = None,
     limit: Limit = None,
     on_unresolved: OnUnresolved = None,
     allow_different: Allow = None,
     checkpoints: Checkpoints = False,
     max_time: Annotated[
-        float, typer.Option("--max-time", help="Seconds that measuring against a commit may take.")
+        float, typer.Option("--max-time", help="Maximum seconds to time this code and the commit of --against.")
     ] = 120.0,
     against_python: Annotated[
-        str | None, typer.Option("--against-python", metavar="PYTHON", help="The commit's own, where it needs another.")
+        str | None,
+        typer.Option(
+            "--against-python", metavar="PYTHON", help="Python for the commit of --against, if it needs another."
+        ),
     ] = None,
     format: Format = None,
     output: Output = None,
     db: o.Db = None,
 ) -> None:
-    """Is anything worse? Exit codes: 0 no, 1 yes, 3 nothing to compare, 4 something failed to run, 5 cannot tell."""
+    """Check for regressions. Exit codes: 0 none, 1 regression, 3 nothing to compare, 4 failed work, 5 unresolved."""
     from drbench.check import rules as made
     from drbench.cli import verdicts
     from drbench.suite.overrides import choices
 
     if (suite is None) == (run is None):
-        raise InputError("check what? drbench check SUITE runs and judges a suite, drbench check --run RUN a run")
+        came = "neither a suite nor --run" if suite is None else "a suite and --run"
+        raise InputError(
+            f"check: got {came}; expected either SUITE, which is run and checked, or --run RUN, a recorded run"
+        )
     if baseline is not None and against is not None:
-        raise InputError("--baseline FILE and --against REF: one of the two is what is compared with")
+        raise InputError("got --baseline and --against; expected one of them")
     o.seconds("--max-time", max_time)
     shown = verdicts.outputs(format, output or ())
 
@@ -121,8 +149,8 @@ def _recorded(
         other = _known(store, against)
         if other is None:
             raise InputError(
-                f"--against {against!r} is no run in {store.name}; a commit goes with a suite, since times of two "
-                "commits are measured together: drbench check SUITE --against GITREF"
+                f"--against: got {against!r}, which is no run in {store.name}; expected a run with --run. To compare "
+                "with a commit, name a suite: drbench check SUITE --against GITREF"
             )
         return gate.against_run(store, now, other, rules, only)
 
@@ -158,8 +186,8 @@ def _measured(
 
             if asked - {"latency"}:
                 raise InputError(
-                    f"--against {against!r} is no run in {store.name}, and against a commit only latency is checked, "
-                    f"not {', '.join(sorted(asked - {'latency'}))}: those go with a baseline, in a check of their own"
+                    f"--metrics: got {', '.join(sorted(asked - {'latency'}))} with a commit ({against!r} is no run in "
+                    f"{store.name}); expected latency only. Check the others with a baseline, in a second check"
                 )
             with _progress() as shown:
                 return against_commit(name, against, rules, only, max_time, python, shown)

@@ -14,7 +14,7 @@ from drbench.errors import InputError
 
 def compare(
     before: Annotated[str, typer.Argument(help="Run to compare with: its id, or a prefix of it.")],
-    now: Annotated[str, typer.Argument(help="Run to judge.")] = "latest",
+    now: Annotated[str, typer.Argument(help="Run to check: its id, or a prefix of it.")] = "latest",
     metrics: Metrics = None,
     only: o.Only = None,
     limit: Limit = None,

@@ -32,7 +32,7 @@ app = typer.Typer(help="Count, time and train networks, and record the results."
 def _run(
     context: typer.Context,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Continue a run: its id, or 'latest'.")
+        str | None, typer.Option("--resume", metavar="RUN", help="Continue a run: its id, a prefix of it, or 'latest'.")
     ] = None,
     retry_failed: RetryFailed = False,
     trust: o.Trust = None,

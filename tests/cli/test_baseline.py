@@ -86,7 +86,7 @@ def test_only_what_is_named_is_accepted(saved, drbench) -> None:
         (("list", "--baseline", "none.json"), 2, "there is no baseline none.json"),
         (("list", "--suite", "tow"), 2, "did you mean 'two'"),
         (("show", "--only", "nothing"), 3, "nothing that fits"),
-        (("remove", "--only", "nothing"), 3, "holds nothing of nothing"),
+        (("remove", "--only", "nothing"), 3, "has no variant that matches nothing"),
         (("accept", "--only", "*", "--metric", "costs", "--reason", " "), 2, "--reason"),
         (("accept", "--only", "*", "--metric", "speed", "--reason", "x"), 2, "unknown metric 'speed'"),
         (("accept", "--only", "*", "--metric", "top1", "--reason", "x"), 3, "no records of train"),

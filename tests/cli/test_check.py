@@ -161,8 +161,8 @@ def test_judging_a_run_loads_no_torch(saved, book, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((), ("check what?",)),
-        (("smoke", "--run", "latest"), ("check what?",)),
+        ((), ("expected either SUITE",)),
+        (("smoke", "--run", "latest"), ("expected either SUITE",)),
         (("--run", "latest", "--against", "a", "--baseline", "b"), ("one of the two",)),
         (("--run", "2019"), ("no run '2019'",)),
         (("--run", "latest", "--metrics", "cost"), ("unknown metric 'cost'", "did you mean 'costs'")),
