@@ -83,7 +83,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """A training recipe. Presets are instances of it; anything may be overridden by name.
+    """A training recipe. The presets are instances of it; suites and options override single fields.
 
     preset: the preset that the values were taken from; "custom": none.
     recalibrate_batch_norm: after the last epoch, measure the statistics of batch normalisation again, on the training
@@ -139,7 +139,7 @@ class Experiment:
     """One unit of work: a stage of one variant (cost, train), or of one architecture's variants in turn (latency).
 
     A latency experiment pairs each ratio to the plain network of the same architecture, width and arguments.
-    `eval_weights`: evaluate this file instead of training. `labels`: what reports call each of `variants`. `figures`:
+    `eval_weights`: evaluate this file instead of training. `labels`: the names of `variants` in reports. `figures`:
     the declaration of the task's figures (`drbench.figures.as_table`), of a task that drbench does not have.
     """
 

@@ -57,12 +57,15 @@ class Store:
     ) -> Self:
         """Open $DRBENCH_DB, ./drbench.db, a path or a PostgreSQL URL.
 
-        For writing: a file is made (unless `create` is false) and migrated as needed, a server's database only with
-        `upgrade`. For reading: an
-        older file is upgraded as a copy in memory.
+        For writing, a file is created (unless `create` is false) and its schema is upgraded if necessary. The schema
+        of a database on a server is upgraded only with `upgrade`. For reading, an older file is upgraded as a copy in
+        memory.
 
-        InputError: not a database of drbench, newer than the code, read-only, no such directory or driver.
-        FailedError: locked for longer than $DRBENCH_DB_TIMEOUT (30) seconds, disk full, no connection.
+        Raises:
+            InputError: the database is not one of drbench, is newer than this drbench, or is read-only; or the
+                directory or the driver does not exist.
+            FailedError: the database is locked for longer than $DRBENCH_DB_TIMEOUT seconds (default: 30), the disk is
+                full, or there is no connection.
         """
         where = location.locate(url_or_path)
         with translated(where.shown):

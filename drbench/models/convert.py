@@ -48,34 +48,36 @@ def convert(
     True
 
     Args:
-        model: the network; left as it is unless `inplace`.
-        where: a recipe's name, or glob patterns over module names ("features.*.conv.*"; * matches dots too).
+        model: the network. It is not changed unless `inplace` is set.
+        where: the name of a recipe, or glob patterns of module names ("features.*.conv.*"; * matches dots too).
         operator: a name in OPERATORS, "package.module:callable", or the callable itself.
-        regions: short for the operator's argument of that name.
-        init: 'preserve' keeps the network's function: each new layer takes over the weights of the convolution that it
-            replaces, trained or not. 'fresh' draws the new layers at random and discards those weights.
-        unsuitable: what to do with a selected layer that can't be replaced: 'error', or 'skip' to leave it as it is.
-            Short for where_args of that name.
-        input_shape: (C,H,W) of the random image that is run before and after; None tries what the network's own
-            configuration says, and usual ones.
-        inputs: what to run in its place: a tensor, a tuple of arguments, a mapping of arguments by name, or a callable
-            that makes one of these; anything else is the only argument.
-        probe: False runs nothing, and so checks no shapes.
-        where_args: the recipe's arguments, as {"guide": "block"}; 'unsuitable' also with patterns.
-        seed: draws each new layer from a generator of its own, seeded with this and its name; None: the global one.
+        regions: the operator's argument of that name.
+        init: 'preserve' keeps the network's function: each new layer takes the weights of the convolution that it
+            replaces. 'fresh' initialises the new layers at random and discards those weights.
+        unsuitable: what to do with a selected layer that cannot be replaced: 'error', or 'skip' to keep it.
+            The entry of `where_args` of that name.
+        input_shape: (C,H,W) of the random image that is passed to the network before and after the conversion. None
+            takes the shape from the network's configuration, or tries usual shapes.
+        inputs: what is passed in place of that image: a tensor, a tuple of arguments, a mapping of
+            arguments by name, or a callable that returns one of these. Any other value is the only argument.
+        probe: False does not call the network, so no shapes are checked.
+        where_args: arguments of the recipe, such as {"guide": "block"}. Patterns take only 'unsuitable'.
+        seed: each new layer is drawn from its own generator, seeded with `seed` and the layer's name. None uses the
+            global generator.
         operator_args: further arguments of the operator.
 
     Returns:
         The converted network. Print its attribute `conversion` (a Conversion) to see what was replaced, what it costs,
-        and what was skipped. A new layer is frozen where the convolution was, and keeps its forward and backward hooks
-        and whatever attributes were put on it. Make the optimiser afterwards: the parameters are new ones.
+        and what was skipped. A new layer is frozen if the convolution was frozen. It keeps the forward and backward
+        hooks and the additional attributes of the convolution. Create the optimiser after the conversion, because the
+        parameters are new.
 
     Raises:
-        InputError (a ValueError): where nothing matches, for what can't be replaced, for a wrong argument, or when a
-            layer's output changed its shape. The model is then as it was.
+        InputError (a ValueError): nothing matches, a layer cannot be replaced, an argument is wrong, or the shape of
+            a layer's output changed. The model is not changed then.
 
     Warns:
-        UserWarning: where layers with one output position have several regions, which there can't be told apart.
+        UserWarning: a layer with several regions has only one output position.
     """
     if regions is not None:
         operator_args["regions"] = regions

@@ -56,25 +56,25 @@ def create_model(
     True
 
     Args:
-        name: in ARCHITECTURES, or "package.module:callable" (called with num_classes if it takes that, by name or in
-            **kwargs).
+        name: a name in ARCHITECTURES, or "package.module:callable". It gets num_classes if it accepts it.
         operator, where, where_args, regions, operator_args: as in `convert`; operator "conv" is the plain network.
-        num_classes: outputs of the classifier; None is 1000. Where it is given, a callable's network has to have them.
+        num_classes: number of outputs of the classifier; None is 1000. A callable's network must have that number.
         input_shape: (C,H,W) of the images.
-        stem_stride: total stride of the first layers; None is as published (4 in ShuffleNet, 2 in MobileNet), 1 suits
-            images under 64 pixels.
-        width: multiplier in place of the published one.
-        init: of converted layers; None is 'preserve' with `weights` or a callable, which may return a trained network,
-            else 'fresh'.
-        weights: of the plain network: a state dict, or a file with one (.safetensors, or what torch.save wrote).
-        seed: equal seeds give equal unconverted layers, whatever the operator; None draws from the global generator.
+        stem_stride: total stride of the first layers. None is the published stride (4 in ShuffleNet, 2 in MobileNet);
+            use 1 for images under 64 pixels.
+        width: width multiplier that replaces the published one.
+        init: as in `convert`. None is 'preserve' with `weights` or a callable (which may return a trained network), and
+            otherwise 'fresh'.
+        weights: weights of the plain network: a state dict, or a file with one (.safetensors, or of torch.save).
+        seed: equal seeds give equal layers, except those that are replaced. None uses the global generator.
         architecture_args: further arguments of the network.
 
     Returns:
-        The network in training mode; `variant` (a records.Variant) describes it, `conversion` what was replaced.
+        The network in training mode. Its attribute `variant` (a records.Variant) describes it; `conversion` lists the
+        replaced layers.
 
     Raises:
-        InputError (a ValueError): for any argument that is wrong, saying what is allowed.
+        InputError (a ValueError): an argument is wrong; the message says what is allowed.
     """
     if regions is not None:
         operator_args["regions"] = regions

@@ -35,13 +35,14 @@ class DRConv2d(ConvLayer):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in nn.Conv2d, padding 'same' and 'valid' included.
-        regions: m, the number of regions, 1 or more. With 1 there is no guide.
-        experts: K, the size of the bank that generator 'experts' mixes; unused by 'grouped'.
+        regions: m, the number of regions, at least 1. A layer with one region has no guide.
+        experts: K, the number of filters that generator 'experts' mixes; 'grouped' does not use it.
         generator: 'experts' (the authors' released code) or 'grouped' (the paper's text).
         guide_kernel_size: kernel of the layer's own guide; None is the layer's own kernel size. The guide is a dense
             convolution to m channels: a depthwise layer costs m times its own multiply-adds for it, with 1 m/(kh*kw).
-        own_guide: False for a layer that always gets its guide handed in, and then holds none.
-        initialisation: of the bank: 'conv' (the output variance of nn.Conv2d) or 'released'; unused by 'grouped'.
+        own_guide: False for a layer without a guide of its own: the caller passes the guide to each call.
+        initialisation: how the K filters are drawn: 'conv' (the output variance of nn.Conv2d) or 'released'; 'grouped'
+            does not use it.
 
     Raises:
         ValueError: for a wrong argument, by its name.

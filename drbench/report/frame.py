@@ -48,11 +48,11 @@ def load(
     Damaged records are left out, with a warning that names them; for an open Store see `Store.damages`.
 
     Args:
-        run: an id, the beginning of one, or "latest".
-        names: only the figures with these names.
+        run: an id, a prefix of one, or "latest".
+        names: return only the figures with these names.
 
     Raises:
-        InputError: no database, or not one of drbench; no such run.
+        InputError: there is no database or no such run, or the file is not a database of drbench.
         NothingError: `run` is given and the database has no runs.
     """
     from drbench_db import Store

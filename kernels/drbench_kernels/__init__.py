@@ -65,10 +65,11 @@ def region_conv2d(
 
     Args:
         input: (N, C, H, W), floating.
-        filters: (N, m, O, C/groups, kh, kw), or without N when the batch shares them; dtype and device of `input`.
-        guide: (N, m, H', W') floating logits: the region is their argmax (ties: the lowest; NaN as torch.argmax), and
-            they are differentiable, softmax standing in for the one-hot mask. Or (N, H', W') integer: fixed regions in
-            0..m-1, no gradient; out of range is refused on a CPU and clamped on a GPU.
+        filters: (N, m, O, C/groups, kh, kw), or without N if all samples share them; dtype and device of `input`.
+        guide: (N, m, H', W') floating logits: the region is their argmax (the lowest index if several are equal;
+            NaN as torch.argmax). They get a gradient: that of softmax in place of the one-hot mask. Or (N, H', W')
+            integer: fixed regions in 0..m-1, without gradient; a value out of range is an error on a CPU and is clamped
+            on a GPU.
         bias: (O,).
         stride, padding, dilation: an int or a pair, as in torch.nn.functional.conv2d; padding also 'same', 'valid'.
         groups: as in conv2d.
