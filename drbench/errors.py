@@ -71,6 +71,6 @@ def unknown(kind: str, name: object, allowed: Iterable[str], hint: str = "") -> 
     """
     names = sorted(allowed)
     near = _usual(str(name), names) or get_close_matches(str(name), names, n=1, cutoff=0.6)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    guess = f": did you mean {near[0]!r}?" if near else "."
     tail = f". {hint}" if hint else ""
-    return InputError(f"unknown {kind} {quoted(name)}: {guess}Known: {', '.join(names) or 'none'}{tail}")
+    return InputError(f"unknown {kind} {quoted(name)}{guess} Known: {', '.join(names) or 'none'}{tail}")

@@ -70,7 +70,7 @@ def check(
         typer.Option("--run", metavar="RUN", help="Check this recorded run: its id, a prefix of it, or 'latest'."),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", metavar="FILE", help="Baseline file [drbench.baseline.json].")
+        Path | None, typer.Option("--baseline", metavar="FILE", help="Baseline file (default: drbench.baseline.json).")
     ] = None,
     against: Annotated[
         str | None,

@@ -109,7 +109,7 @@ def test_the_same_figures_need_no_five_seeds(book) -> None:
 
 
 def test_a_metric_that_the_task_lacks_is_named(book) -> None:
-    with pytest.raises(InputError, match="unknown metric 'top1': Known: accuracy, angle, costs, latency, memory"):
+    with pytest.raises(InputError, match=r"unknown metric 'top1'\. Known: accuracy, angle, costs, latency, memory"):
         rules(CheckTable(), metrics=["top1"]).of_task(VERIFY)
     with pytest.raises(InputError, match="did you mean 'angle'"):
         rules(CheckTable(), limits=["angel=1"]).of_task(VERIFY)
