@@ -29,6 +29,7 @@ from drbench.latency import timer
 from drbench.latency.block import prepared
 from drbench.measure import cost, kernels, memory
 from drbench.measure.machine import machine
+from drbench.models.arguments import check_operators
 from drbench.models.model_file import allow, variant_of
 from drbench.names import is_import
 from drbench.names import resolve as resolve_name
@@ -54,8 +55,10 @@ AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 """Training precision -> dtype of the convolutions; float32 for others."""
 
 
-def here(*, say: OnEvent = ignore) -> Machine:
-    """This machine, as a process with torch loaded sees it."""
+def here(devices: Iterable[str] = (), *, say: OnEvent = ignore) -> Machine:
+    """This machine, as a process with torch loaded sees it. InputError if it does not have one of the devices."""
+    for name in devices:
+        device_of(name)
     return machine()
 
 
@@ -78,7 +81,8 @@ def check(experiments: Sequence[Experiment], *, say: OnEvent = ignore) -> None:
         resolve_name("model", variant.architecture, models.ARCHITECTURES)
         task_named(variant.task)
         if variant.operator != PLAIN:
-            resolve_name("operator", variant.operator, OPERATORS)
+            operator = resolve_name("operator", variant.operator, OPERATORS)
+            check_operators(variant.operator, operator, variant.operator_args)
             (first, *others) = variant.where
             pattern = bool(set(first) & set("*?[.")) or is_import(variant.architecture) or others
             # a plain word could be the name of a module, but hardly in a known network

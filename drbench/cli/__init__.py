@@ -7,7 +7,6 @@ completion and usage errors do not load torch.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,12 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from drbench import interrupts, passwords, streams
-from drbench.cli.output import say
+from drbench.cli.output import complain, hidden
 from drbench.errors import DONE, FAILED, INTERNAL, INTERRUPTED, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
 from drbench.text import CELL, printable
-
-MASKED = 20_000
-"""Characters of a message that are searched for passwords; fewer are shown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +54,8 @@ def _run(argv: Sequence[str]) -> int:
             return complain(interrupts.words(), INTERRUPTED)
         if hasattr(error, "format_message"):  # typer's usage errors, wherever its releases keep their classes
             message = error.format_message()  # empty where help was printed because no command was given
-            return complain(f"{message} (see drbench --help)", USAGE) if message else USAGE
+            command = getattr(getattr(error, "ctx", None), "command_path", "drbench")
+            return complain(f"{message} (see {command} --help)", USAGE) if message else USAGE
         if isinstance(code := getattr(error, "exit_code", None), int):  # drbench_kernels' own
             return complain(str(error), code)
         if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a lone surrogate
@@ -68,25 +65,11 @@ def _run(argv: Sequence[str]) -> int:
         return complain(f"{type(error).__name__}: {error}. This is a bug in drbench; {_report(error)}", INTERNAL)
 
 
-def complain(message: str, code: int) -> int:
-    """Print one line on stderr; return the exit code."""
-    text = _hidden(message)
-    masked = passwords.without_password(text[:MASKED]) + text[MASKED:]
-    words = (printable(word, CELL) for word in masked.split())  # a long name must not push the hint out of the line
-    say(f"drbench: error: {' '.join(words)}", err=True)
-    return code
-
-
-def _hidden(text: str) -> str:
-    """`text` without the passwords of this command line."""
-    return passwords.hidden(text, passwords.in_command(sys.argv[1:], [os.environ.get("DRBENCH_DB", "")]))
-
-
 def _report(error: Exception) -> str:
     """Write the traceback to a file; return where it is, or its last frame if no file can be written."""
     path = Path(f"drbench-error-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt")
     text = "".join(traceback.format_exception(error))
-    lines = [" ".join(["drbench", *passwords.masked_command(sys.argv[1:])]), "", *_hidden(text).split("\n")]
+    lines = [" ".join(["drbench", *passwords.masked_command(sys.argv[1:])]), "", *hidden(text).split("\n")]
     try:
         path.write_text("\n".join(map(passwords.without_password, lines)), encoding="utf-8", errors="backslashreplace")
     except OSError:

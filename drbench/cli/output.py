@@ -8,9 +8,12 @@ import stat
 import sys
 from pathlib import Path
 
-from drbench import paths, streams
+from drbench import passwords, paths, streams
 from drbench.errors import FailedError, InputError
-from drbench.text import printable
+from drbench.text import CELL, printable
+
+MASKED = 20_000
+"""Characters of a message that are searched for passwords; fewer are shown."""
 
 
 def screen() -> tuple[int | None, bool]:
@@ -59,3 +62,17 @@ def target(path: Path) -> Path:
         except OSError as error:
             raise InputError(f"-o: got {paths.shown(path)}, a FIFO without a reader; expected a file") from error
     return path
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on stderr; return the exit code."""
+    text = hidden(message)
+    masked = passwords.without_password(text[:MASKED]) + text[MASKED:]
+    words = (printable(word, CELL) for word in masked.split())  # a long name must not push the hint out of the line
+    say(f"drbench: error: {' '.join(words)}", err=True)
+    return code
+
+
+def hidden(text: str) -> str:
+    """`text` without the passwords of this command line."""
+    return passwords.hidden(text, passwords.in_command(sys.argv[1:], [os.environ.get("DRBENCH_DB", "")]))

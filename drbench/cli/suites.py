@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from drbench.cli.output import say, write
+from drbench.cli.output import complain, say, write
+from drbench.errors import USAGE
 
 app = typer.Typer(no_args_is_help=True, help="List, show and validate suites.")
 
@@ -38,11 +39,15 @@ def show_(name: Name) -> None:
 
 @app.command("validate")
 def validate(name: Name) -> None:
-    """Validate a suite and the names in it. An invalid suite gives one line and exit code 2."""
+    """Validate a suite and the names in it. An invalid suite gives one line for each error, and exit code 2."""
     from drbench.experiment import check
     from drbench.suite.plan import plan
-    from drbench.suite.read import read_suite
+    from drbench.suite.read import errors_of, read_suite
 
+    if wrong := errors_of(name):
+        for line in wrong:
+            complain(line, USAGE)
+        raise typer.Exit(USAGE)
     work = plan(read_suite(name))
     check([one for one in work if one.stage != "train"] or work)
     records = sum(len(one.variants) for one in work)  # as `drbench run` counts them

@@ -63,7 +63,7 @@ def measure(
 ) -> tuple[Outcome, tuple[Floor, ...]]:
     """Measure the floor for about `max_time` seconds and store it. InputError for a suite without plain networks."""
     experiment = _experiment(suite)
-    run = new_run(noise_name(suite.name), suite.name, to_toml(suite), command, here())
+    run = new_run(noise_name(suite.name), suite.name, to_toml(suite), command, here([experiment]))
     records: list[Record] = []
     start = time.perf_counter()
     elapsed = 0.0

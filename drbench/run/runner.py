@@ -66,7 +66,7 @@ def run_suite(
     work = prepare(suite, on_event) if work is None else work
     if resume:
         check_resumable(store, resume)
-    run = resume or new_run(suite.name, suite.name, to_toml(suite), command, here())
+    run = resume or new_run(suite.name, suite.name, to_toml(suite), command, here(work))
     with session(store, run, files, again=resume is not None) as current, Workers() as workers:
         done, failed = _before(store, run)
         lost = frozenset() if retry_failed else failed
@@ -90,10 +90,13 @@ def check_resumable(store: Store, run: Run) -> None:
         raise InputError(f"run {run.id}: got {here_are}; expected {wanted}, as in the run. Start a new run")
 
 
-def here() -> Machine:
-    """This machine, as a process with torch loaded sees it."""
+def here(work: Sequence[Experiment] = ()) -> Machine:
+    """This machine, as a process with torch loaded sees it. InputError if it lacks a device that the work names."""
+    settings = [one.latency or one.train for one in work]
+    devices = sorted({one.device for one in settings if one is not None})
     with Workers() as workers:
-        machine: Machine = workers.run("drbench.experiment:here").value_of("reading the facts of the machine")
+        ended = workers.run("drbench.experiment:here", devices)
+    machine: Machine = ended.value_of("reading the facts of the machine")
     return machine
 
 

@@ -48,6 +48,19 @@ _IN_TABLE = {
     "timeout": ("limits", "timeout_seconds"),
     "memory_limit": ("limits", "memory_gib"),
 }
+_PLACES: Mapping[tuple[str, ...], str] = {
+    **{(target,): option for option, target in _TOP.items()},
+    **{place: option for option, place in _IN_TABLE.items()},
+    ("input_shape",): "input",
+    ("operators", "where"): "where",
+    ("operators", "init"): "init",
+    ("operators", "regions"): "regions",
+    ("operators", "operator"): "operator",
+    **{(table, key): key for table in ("train", "latency") for key in ("threads", "device")},
+    ("train", "precision"): "precision",
+    ("latency", "dtype"): "precision",
+}
+"""Where a value is in a suite -> the option that sets it."""
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -121,7 +134,7 @@ def settings(pairs: Iterable[str]) -> Document:
 def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:
     """A copy of a suite document with the overrides applied. The document must be valid."""
     new: Document = deepcopy(dict(document))
-    given = {key: value for key, value in overrides.items() if value is not None and value != [] and value is not False}
+    given = {key: value for key, value in overrides.items() if _is_given(value)}
     for key, target in _TOP.items():
         if key in given:
             new[target] = given[key]
@@ -140,6 +153,20 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document
         before = new.get("stages", STAGES)  # these options concern training, so they imply the stage
         new["stages"] = [stage for stage in STAGES if stage in before or stage == "train"]
     return new
+
+
+def option_of(path: Sequence[int | str], given: Mapping[str, Any]) -> str | None:
+    """The option, such as "--epochs", that set the value at this path of a suite; None if no option of `given` did."""
+    names = tuple(part for part in path if isinstance(part, str))
+    for length in range(len(names), 0, -1):
+        option = _PLACES.get(names[:length])
+        if option is not None and _is_given(given.get(option)):
+            return f"--{option.replace('_', '-')}"
+    return None
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != []
 
 
 def _machine(new: Document, given: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from drbench.errors import InputError, unknown
 from drbench.figures import BUILT_IN, COMMON
 from drbench.records import STAGES
 from drbench.suite import toml
-from drbench.suite.overrides import apply
+from drbench.suite.overrides import apply, option_of
 from drbench.suite.tables import (
     ArchitectureTable,
     CheckTable,
@@ -78,16 +78,41 @@ def _longest_key(text: str) -> int:
     return max(part.count(".") for part in (*parts, ""))
 
 
-def validate(document: Mapping[str, Any], source: str) -> Suite:
-    """The Suite that `document` describes. InputError with the path of the key if a key or a value is wrong."""
-    if message := bounds.wrong(document):
-        raise InputError(f"suite {source!r}: {message}")
-    try:  # through JSON: strict mode then accepts a list as a tuple, but still no text as a number
-        suite = Suite.model_validate_json(json.dumps(document))
+def validate(document: Mapping[str, Any], source: str, given: Mapping[str, Any] | None = None) -> Suite:
+    """The Suite that `document` describes. InputError with the path of the key if a key or a value is wrong.
+
+    `given`: the overrides in the document. A wrong value that comes from one is reported by the name of its option.
+    """
+    try:
+        suite = _parsed(document, source)
     except ValidationError as error:
-        raise InputError(f"suite {source!r}: {_first(error)}") from error
+        first, *others = _problems(error)
+        more = f"and {len(others)} more"
+        option = option_of(first["loc"], given or {})
+        if option:
+            message = _line(first, option)
+        else:
+            message, more = f"suite {source!r}: {_line(first)}", f"{more}: see `drbench suites validate`"
+        raise InputError(f"{message} ({more})" if others else message) from error
     _check_metrics(suite, source)
     return suite
+
+
+def errors_of(name_or_path: str) -> list[str]:
+    """All that is wrong with the keys and values of a suite, one line each. InputError if it cannot be read at all."""
+    document = parse(read_text(name_or_path), name_or_path)
+    try:
+        _check_metrics(_parsed(document, name_or_path), name_or_path)
+    except ValidationError as error:
+        return [f"suite {name_or_path!r}: {_line(problem)}" for problem in _problems(error)]
+    return []
+
+
+def _parsed(document: Mapping[str, Any], source: str) -> Suite:
+    if message := bounds.wrong(document):
+        raise InputError(f"suite {source!r}: {message}")
+    # through JSON: strict mode then accepts a list as a tuple, but still no text as a number
+    return Suite.model_validate_json(json.dumps(document))
 
 
 def _check_metrics(suite: Suite, source: str) -> None:
@@ -103,7 +128,8 @@ def read_suite(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     """A shipped suite by name, or a file by path, with `overrides` from the command line (drbench.suite.overrides)."""
     document = parse(read_text(name_or_path), name_or_path)
     validate(document, name_or_path)  # so that mistakes in the file are reported as such, not as those of an override
-    return validate(apply(document, overrides or {}), name_or_path)
+    given = overrides or {}
+    return validate(apply(document, given), name_or_path, given)
 
 
 def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = STAGES) -> Suite:
@@ -112,7 +138,7 @@ def of_model(name: str, overrides: Mapping[str, Any], stages: Sequence[str] = ST
     given = dict(overrides)
     if not given.get("operator") and any(given.get(key) for key in ("regions", "set", "where", "where_set", "init")):
         given["operator"] = ["drconv"]
-    return validate(apply(bare, given), f"of model {name}")
+    return validate(apply(bare, given), f"of model {name}", given)
 
 
 def to_toml(suite: Suite) -> str:
@@ -120,21 +146,22 @@ def to_toml(suite: Suite) -> str:
     return toml.dumps(suite.model_dump(mode="json", exclude_none=True))
 
 
-def _first(error: ValidationError) -> str:
-    """The first validation error in one line: the key's path, the expected value and the value."""
-    details = error.errors(include_url=False)
-    # a misspelt key comes first: it is often the reason why another key is missing
-    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    match first["type"]:
+def _problems(error: ValidationError) -> list[Any]:
+    """The errors, unknown keys first: a misspelt key is often the reason why another key is missing."""
+    return sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+
+
+def _line(problem: Mapping[str, Any], option: str | None = None) -> str:
+    """One line: the key's path, or the option that set it; then the value and what is expected."""
+    where = option or ".".join(map(str, problem["loc"])) or "the file"
+    match problem["type"]:
         case "extra_forbidden":
-            *parents, key = first["loc"]
+            *parents, key = problem["loc"]
             place = f"key in {'.'.join(map(str, parents))}" if parents else "key"
-            return f"{unknown(place, key, _keys(parents))}{more}"
+            return str(unknown(place, key, _keys(parents)))
         case "missing":
-            return f"{where} is missing{more}"
-    return f"{where}: got {short(first['input'])}; expected {expected(first['msg'])}{more}"
+            return f"{where}: the key is missing"
+    return f"{where}: got {short(problem['input'])}; expected {expected(problem['msg'])}"
 
 
 def _keys(parents: Sequence[int | str]) -> list[str]:

@@ -8,12 +8,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from drbench_db import Store
 
 RUN = ("run", "suite", "smoke")
+ABSENT = next((name for name in ("cuda", "mps") if not getattr(torch, name).is_available()), None)
+"""A device that torch knows and this machine does not have."""
 
 
 def refused(found, code: int, *parts: str) -> None:
@@ -42,17 +46,18 @@ def refused(found, code: int, *parts: str) -> None:
         ((*RUN, "--regions", "4,,8"), ("--regions: got '4,,8'", "whole numbers")),
         ((*RUN, "--regions", "8,8"), ("--regions: got '8,8'", "each number once")),
         ((*RUN, "--operator", "condconv", "--regions", "8"), ("--regions", "no operator with `regions`")),
-        ((*RUN, "--seeds", "0"), ("seeds: got", "expected greater than 0", "0")),
+        ((*RUN, "--seeds", "0"), ("--seeds: got 0; expected greater than 0",)),
         ((*RUN, "--seeds", "many"), ("--seeds",)),
-        ((*RUN, "--epochs", "-3"), ("train.epochs: got", "expected greater than 0", "-3")),
-        ((*RUN, "--stages", "cost,trian"), ("'trian'", "'train'")),
-        ((*RUN, "--match", "flops"), ("'flops'", "'madds' or 'params'")),
+        ((*RUN, "--epochs", "-3"), ("--epochs: got -3; expected greater than 0",)),
+        ((*RUN, "--stages", "cost,trian"), ("--stages: got 'trian'", "'train'")),
+        ((*RUN, "--match", "flops"), ("--match: got 'flops'", "'madds' or 'params'")),
         ((*RUN, "--precision", "fp8"), ("'fp8'",)),
         ((*RUN, "--input", "3,224"), ("--input: got '3,224'", "3,224,224")),
         ((*RUN, "--set", "experts"), ("--set: got 'experts'", "key=value")),
         ((*RUN, "--only", "mobilenet*"), ("leave no network", "shufflenet_v2_x0_5/conv")),
-        ((*RUN, "--device", "tpu", "--epochs", "1"), ("device", "'tpu'")),
-        ((*RUN, "--val-fraction", "1.5"), ("data.val_fraction: got", "expected less than 1", "1.5")),
+        ((*RUN, "--device", "tpu", "--epochs", "1"), ("--device: got 'tpu'",)),
+        ((*RUN, "--set", "foo=1"), ("operator 'drconv' has no argument 'foo'", "experts")),
+        ((*RUN, "--val-fraction", "1.5"), ("--val-fraction: got 1.5; expected less than 1",)),
         ((*RUN, "--data", "cifar10"), ("--data-root",)),
         ((*RUN, "--data", "cifar10", "--data-root", "nowhere"), ("cifar10", "nowhere")),
         ((*RUN, "--data", "imagefolder", "--data-root", "."), ("train/CLASS",)),
@@ -74,20 +79,20 @@ def refused(found, code: int, *parts: str) -> None:
         ((*RUN, "--regions", "9" * 5000), ("--regions",)),
         ((*RUN, "--set", f"regions={10**30}"), ("regions", "64 bits")),
         ((*RUN, "--batch-size", f"{10**19}"), ("batch_size",)),
-        ((*RUN, "--batch-sizes", f"{10**9}"), ("batch_sizes", "16777216")),
+        ((*RUN, "--batch-sizes", f"{10**9}"), ("--batch-sizes", "16777216")),
         ((*RUN, "--seeds", f"{10**9}"), ("seeds", "10000")),
         ((*RUN, "--seeds", "9" * 5000), ("--seeds",)),
-        ((*RUN, "--num-classes", f"{10**18}"), ("num_classes", "100000000")),
+        ((*RUN, "--num-classes", f"{10**18}"), ("--num-classes", "100000000")),
         ((*RUN, "--input", "²"), ("--input", "3,224,224")),
-        ((*RUN, "--input", "3,70000,70000"), ("input_shape", "65536")),
+        ((*RUN, "--input", "3,70000,70000"), ("--input", "65536")),
         ((*RUN, "--memory-limit", "1e300"), ("--memory-limit", "GiB")),
         ((*RUN, "--timeout", "nan"), ("--timeout", "seconds")),
-        ((*RUN, "--threads", f"{10**9}"), ("threads", "65536")),
+        ((*RUN, "--threads", f"{10**9}"), ("--threads", "65536")),
         ((*RUN, "--lr", "inf"), ("learning_rate", "finite")),
         ((*RUN, "--shard", "²/4"), ("--shard", "PART/PARTS")),
         (("check", "smoke", "--max-time", "inf"), ("--max-time", "seconds")),
         (("noise", "smoke", "--max-time", "1e300"), ("--max-time", "seconds")),
-        (("models", "show", "mobilenet_v1_0.25", "--num-classes", f"{10**18}"), ("num_classes", "100000000")),
+        (("models", "show", "mobilenet_v1_0.25", "--num-classes", f"{10**18}"), ("--num-classes", "100000000")),
         ((*RUN, "--regoins", "8"), ("--regoins",)),
     ],
     ids=lambda value: " ".join(value)[-40:],
@@ -114,14 +119,36 @@ def test_words_that_mean_nothing(drbench, tmp_path: Path, arguments: tuple[str, 
             ),
         ),
         (b"name = 'x'\narchitecture = ['a']", ("unknown key 'architecture'", "did you mean 'architectures'")),
-        (b"", ("name is missing",)),
+        (b"", ("name: the key is missing",)),
     ],
     ids=["unclosed", "utf-16", "text for a number", "number for a list", "unknown key", "empty"],
 )
 def test_suite_files(drbench, tmp_path: Path, content: bytes, parts: tuple[str, ...]) -> None:
     (tmp_path / "mine.toml").write_bytes(content)
     refused(drbench("run", "suite", "mine.toml"), 2, *parts)
-    refused(drbench("suites", "validate", "mine.toml"), 2, *parts)
+    found = drbench("suites", "validate", "mine.toml")
+    first, *others = found.err.splitlines()
+    refused(replace(found, err=first), 2, *parts)
+    assert all(line.startswith("drbench: error: suite 'mine.toml': ") for line in others)
+
+
+def test_validate_lists_all_errors_of_a_suite(drbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("name = 'x'\nseeds = 0\narchitecture = ['a']\n[train]\nepochs = 'two'\n")
+    found = drbench("suites", "validate", "mine.toml")
+    assert found.code == 2
+    assert [line.removeprefix("drbench: error: suite 'mine.toml': ")[:22] for line in found.err.splitlines()] == [
+        "unknown key 'architect",
+        "architectures: the key",
+        "train.epochs: got 'two",
+        "seeds: got 0; expected",
+    ]
+
+
+@pytest.mark.skipif(ABSENT is None, reason="this machine has every kind of device")
+def test_a_device_that_is_missing_is_refused_before_a_run_begins(drbench, tmp_path: Path) -> None:
+    refused(drbench(*RUN, "--stages", "latency", "--device", ABSENT), 2, f"device: got '{ABSENT}'", "does not have")
+    with Store.open(tmp_path / "drbench.db") as store:
+        assert not store.runs()
 
 
 def test_truncated_data(drbench, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drbench import streams
-from drbench.cli import complain, main
+from drbench.cli import main
+from drbench.cli.output import complain
 from drbench.errors import FAILED, INTERNAL, NOTHING, REGRESSION, UNRESOLVED, USAGE, DrbenchError
 from tests.hostile import harm
 

@@ -56,7 +56,7 @@ def test_suite_of_one_model() -> None:
             {"operators": [{"operator": "drconv", "regoins": 4}]},
             r"key in operators\.0 'regoins': did you mean 'regions'",
         ),
-        ({"operators": [{"regions": 4}]}, r"operators\.0\.operator is missing"),
+        ({"operators": [{"regions": 4}]}, r"operators\.0\.operator: the key is missing"),
         ({"achitectures": []}, r"unknown key 'achitectures': did you mean 'architectures'"),
         ({"architectures": []}, r"architectures: got .*; expected .*at least 1 item"),
         ({"train": {"epochs": 1.5}}, r"train\.epochs: got .*; expected a valid integer"),
@@ -68,7 +68,7 @@ def test_suite_of_one_model() -> None:
         ({"stages": ["cost", "trian"]}, r"stages\.1: got 'trian'; expected 'cost', 'memory', 'latency' or 'train'"),
         ({"data": {"val_fraction": 1.0}}, r"data\.val_fraction: got .*; expected less than 1"),
         ({"match": ["flops"]}, r"match\.0: got 'flops'; expected 'madds' or 'params'"),
-        ({"seeds": "two", "preset": 1}, r"\(and 1 more\)"),
+        ({"seeds": "two", "preset": 1}, r"\(and 1 more: see `drbench suites validate`\)"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_line_with_its_place(document: dict[str, Any], message: str) -> None:
