@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from drbench.errors import InputError, unknown
 
 T = TypeVar("T")
-HINT = "Your own goes by package.module:callable"
+HINT = "To use your own, give package.module:callable"
 
 
 def is_import(name: str) -> bool:

@@ -70,7 +70,9 @@ def check_file(path: Path, shown: str, *, write: bool, create: bool) -> None:
             "Create it, or name another with --db"
         )
     if found is None and not create:
-        raise InputError(f"there is no database {shown}; `drbench run suite smoke` makes one, --db names another")
+        raise InputError(
+            f"there is no database {shown}. Create one with `drbench run suite smoke`, or name another with --db"
+        )
     if found is not None:
         if stat.S_ISDIR(found.st_mode):
             raise InputError(f"database {shown} is a directory; name a file in it, such as {path / DEFAULT}")

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Option("--baseline", help="Baseline file.")]
 Only = Annotated[
-    list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+    list[str] | None, typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL; repeatable.")
 ]
 Suite = Annotated[str | None, typer.Option("--suite", help="Only this suite.")]
 Metrics = Annotated[list[str] | None, typer.Option("--metrics", help=f"Metrics: {o.METRICS}.")]
@@ -37,7 +37,7 @@ def _baseline() -> None:
 
 @app.command("save")
 def save(
-    run: Annotated[str, typer.Option("--run", help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
+    run: Annotated[str, typer.Option("--run", help="Run: its id, the start of its id, or 'latest'.")] = "latest",
     metrics: Metrics = None,
     only: Only = None,
     baseline: File = FILE,
@@ -114,7 +114,7 @@ def show_(suite: Suite = None, only: Only = None, baseline: File = FILE) -> None
 @app.command("remove")
 def remove(
     only: Annotated[
-        list[str], typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+        list[str], typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL; repeatable.")
     ],
     suite: Suite = None,
     baseline: File = FILE,
@@ -135,11 +135,11 @@ def remove(
 @app.command("accept")
 def accept(
     only: Annotated[
-        list[str], typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT; repeatable.")
+        list[str], typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL; repeatable.")
     ],
     metric: Annotated[str, typer.Option("--metric", help=f"Metric: {o.METRICS}.")],
     reason: Annotated[str, typer.Option("--reason", help="Reason for the change; saved in the baseline.")],
-    run: Annotated[str, typer.Option("--run", help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
+    run: Annotated[str, typer.Option("--run", help="Run: its id, the start of its id, or 'latest'.")] = "latest",
     baseline: File = FILE,
     db: o.Db = None,
 ) -> None:
@@ -151,7 +151,7 @@ def accept(
     from drbench.check import metrics as known
 
     if not reason.strip():
-        raise InputError("--reason: got an empty text; expected why the change is intended, for the reviewer")
+        raise InputError("--reason is empty. Say why the change is intended: the reviewer reads it")
     found = files.read(baseline)
     with Store.open(db) as store:
         of = store.run(run)

@@ -33,7 +33,7 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         metavar="METRIC[:GLOB]=SHARE",
-        help="Largest change for the worse that is no regression: latency=0.03.",
+        help="Tolerance: how much worse a figure may be. latency=0.03 allows 3%.",
     ),
 ]
 OnUnresolved = Annotated[
@@ -49,12 +49,12 @@ Allow = Annotated[
     typer.Option(
         "--allow-different",
         metavar="FIELD",
-        help="Compare although this condition differs. The output says so; repeatable.",
+        help="Compare although this condition differs, for example torch; repeatable.",
     ),
 ]
 Checkpoints = Annotated[
     bool,
-    typer.Option("--checkpoints", help="Compare these trained weights (McNemar's test), not the operator over seeds."),
+    typer.Option("--checkpoints", help="Compare two trained networks image by image, not the operators over seeds."),
 ]
 Format = Annotated[str | None, typer.Option("--format", help="Format: terminal, md, json, bmf, junit or github.")]
 Output = Annotated[
@@ -67,18 +67,20 @@ def check(
     suite: Annotated[str | None, typer.Argument(help="Suite to run and check. Leave it out with --run.")] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN", help="Check this recorded run: its id, a prefix of it, or 'latest'."),
+        typer.Option("--run", metavar="RUN", help="Check this recorded run: its id, the start of its id, or 'latest'."),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option("--baseline", metavar="FILE", help="Baseline file (default: drbench.baseline.json).")
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="REF", help="Compare with a run, or with a commit, which is timed too."),
+        typer.Option(
+            "--against", metavar="REF", help="Compare with a recorded run, or with a commit: both are then timed."
+        ),
     ] = None,
     metrics: Metrics = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT.")
+        list[str] | None, typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL.")
     ] = None,
     limit: Limit = None,
     on_unresolved: OnUnresolved = None,
@@ -90,22 +92,26 @@ def check(
     against_python: Annotated[
         str | None,
         typer.Option(
-            "--against-python", metavar="PYTHON", help="Python for the commit of --against, if it needs another."
+            "--against-python", metavar="PYTHON", help="Python to run the commit of --against, if it needs another."
         ),
     ] = None,
     format: Format = None,
     output: Output = None,
     db: o.Db = None,
 ) -> None:
-    """Check for regressions. Exit codes: 0 none, 1 regression, 3 nothing to compare, 4 failed work, 5 unresolved."""
+    """Check for regressions.
+
+    Exit codes: 0 no regression, 1 regression, 3 nothing to compare, 4 a network failed, 5 unresolved difference.
+    """
     from drbench.check import rules as made
     from drbench.cli import verdicts
     from drbench.suite.overrides import choices
 
     if (suite is None) == (run is None):
-        came = "neither a suite nor --run" if suite is None else "a suite and --run"
+        came = "no suite and no run" if suite is None else "a suite and a run"
         raise InputError(
-            f"check: got {came}; expected either SUITE, which is run and checked, or --run RUN, a recorded run"
+            f"check: got {came}; expected one of them. `drbench check SUITE` runs and checks a suite, "
+            "`drbench check --run RUN` checks a recorded run"
         )
     if baseline is not None and against is not None:
         raise InputError("got --baseline and --against; expected one of them")
@@ -149,8 +155,8 @@ def _recorded(
         other = _known(store, against)
         if other is None:
             raise InputError(
-                f"--against: got {against!r}, which is no run in {store.name}; expected a run with --run. To compare "
-                "with a commit, name a suite: drbench check SUITE --against GITREF"
+                f"--against: {store.name} has no run {against!r}. With --run, --against names another run; to compare "
+                "with a commit, give a suite: `drbench check SUITE --against REF`"
             )
         return gate.against_run(store, now, other, rules, only)
 
@@ -186,8 +192,9 @@ def _measured(
 
             if asked - {"latency"}:
                 raise InputError(
-                    f"--metrics: got {', '.join(sorted(asked - {'latency'}))} with a commit ({against!r} is no run in "
-                    f"{store.name}); expected latency only. Check the others with a baseline, in a second check"
+                    f"--metrics: got {', '.join(sorted(asked - {'latency'}))}; only latency can be compared with a "
+                    f"commit, and {against!r} is not a run in {store.name}. Check the others with a baseline, in a "
+                    "second command"
                 )
             with _progress() as shown:
                 return against_commit(name, against, rules, only, max_time, python, shown)

@@ -136,7 +136,7 @@ def _record(job: Job, pairs: Sequence[_Pair], workdir: Path) -> Record:
     if failed is not None and failed.failure is not None:
         is_own = failed.failed_variant == job.variant
         if seat == turns.VARIANT or is_own:
-            prefix = "" if is_own else "its plain network, without which it has no ratio: "
+            prefix = "" if is_own else "there is no ratio, because the plain network failed: "
             ended = failed.failure
             return job.failed(ended.status, f"{prefix}{ended.reason}", ended.traceback, workdir)
     notes = dict.fromkeys(note for pair in own_pairs for note in pair.notes)

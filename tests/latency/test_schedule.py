@@ -143,7 +143,7 @@ def test_a_crash_of_the_plain_network_is_not_charged_to_its_variants(tmp_path):
     records = measured(workers, tmp_path, PLAIN, DRCONV, CONDCONV)
     assert records["conv"].error == "timeout: stopped after 5 s"
     for name in ("drconv", "condconv"):
-        assert records[name].error == "timeout: its plain network, without which it has no ratio: stopped after 5 s"
+        assert records[name].error == "timeout: there is no ratio, because the plain network failed: stopped after 5 s"
     assert workers.asked.count(("conv", None, (1, 4))) == 1  # that it fails alone is found out once
 
 

@@ -78,10 +78,12 @@ def suite_text(settings: Mapping[str, Any]) -> str:
 def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
         document = decoded(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is neither JSON nor a drbench database: {error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is neither JSON nor a drbench database: expected {error}") from error
+    except ValueError as error:  # UnicodeDecodeError is one too
+        what = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"is not JSON (expected {error})"
+        raise InputError(
+            f"{path} is neither JSON nor a drbench database; expected a database, or the JSON file that `python -m "
+            f"drbench_kernels.bench` wrote. It {what}"
+        ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not a file of `python -m drbench_kernels.bench` (its format is not {FORMAT!r})")
     version = document.get("version")
