@@ -13,8 +13,8 @@ from drbench.errors import InputError
 
 
 def compare(
-    before: Annotated[str, typer.Argument(help="Run to compare with: its id, or a prefix of it.")],
-    now: Annotated[str, typer.Argument(help="Run to check: its id, or a prefix of it.")] = "latest",
+    before: Annotated[str, typer.Argument(help="Run to compare with: its id, or the start of its id.")],
+    now: Annotated[str, typer.Argument(help="Run to check: its id, or the start of its id.")] = "latest",
     metrics: Metrics = None,
     only: o.Only = None,
     limit: Limit = None,

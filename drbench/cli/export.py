@@ -19,7 +19,8 @@ def export(
         typer.Option("-o", "--output", help="Database to write to, created if missing: a file, or a PostgreSQL URL."),
     ],
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="Run to export: its id, a prefix of it, or 'latest'; repeatable.")
+        list[str] | None,
+        typer.Option("--run", help="Run to export: its id, the start of its id, or 'latest'; repeatable."),
     ] = None,
     db: o.Db = None,
 ) -> None:

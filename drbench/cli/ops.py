@@ -9,12 +9,12 @@ from drbench.cli.options import LIMITS, Option
 LAYERS, GPU = "Layers", "GPU"
 
 OPTIONS: Mapping[str, Option] = {
-    "set": Option(str, "Set of layer shapes: pointwise, 3x3 or all (default: pointwise).", LAYERS),
+    "set": Option(str, "Group of layer shapes: pointwise (default), 3x3 or all.", LAYERS),
     "shapes": Option(str, "Only these shapes: names or globs, for example 1x1-24-58@28.", LAYERS),
     "quick": Option(bool, "Only six shapes, at batch sizes 1 and 32.", LAYERS),
     "batch_sizes": Option(str, "Batch sizes to time (default: 1,32,128).", LAYERS),
     "passes": Option(str, "Passes to time: forward, forward+backward (default: both).", LAYERS),
-    "ways": Option(str, "Only these ways to compute a layer: globs.", LAYERS),
+    "ways": Option(str, "Only these implementations of a layer: globs.", LAYERS),
     "regions": Option(int, "Number of regions (default: 8).", LAYERS),
     "experts": Option(int, "Number of filters that each region's filter is mixed from (default: 8).", LAYERS),
     "masks": Option(str, "Region maps: smooth, scattered or constant.", LAYERS),
@@ -22,10 +22,10 @@ OPTIONS: Mapping[str, Option] = {
     "memory_format": Option(str, "Memory format: channels_last or contiguous.", LAYERS),
     "device": Option(str, "Device: auto, cpu or cuda.", LAYERS),
     "threads": Option(int, "CPU threads.", LAYERS),
-    "max_seconds": Option(float, "Seconds of samples per way.", LIMITS),
-    "rounds": Option(int, "Maximum number of samples per way.", LIMITS),
-    "call_seconds": Option(float, "Skip a way of others whose call takes longer than this.", LIMITS),
-    "memory_gib": Option(float, "Skip a way that needs more memory than this, in GiB.", LIMITS),
+    "max_seconds": Option(float, "Seconds of samples per implementation.", LIMITS),
+    "rounds": Option(int, "Maximum number of samples per implementation.", LIMITS),
+    "call_seconds": Option(float, "Skip a peer's implementation whose call takes longer.", LIMITS),
+    "memory_gib": Option(float, "Skip an implementation that needs more GiB of memory.", LIMITS),
     "graph": Option(bool, "Time CUDA graphs of several calls.", GPU),
     "flush_l2": Option(bool, "Empty the L2 cache before each call.", GPU),
 }

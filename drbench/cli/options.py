@@ -20,7 +20,7 @@ Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DR
 METRICS = f"{', '.join(COMMON)}, or a figure of the task ({', '.join(task.headline for task in BUILT_IN.values())})"
 """For the help of options that take metrics."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Only = Annotated[list[str] | None, typer.Option("--only", help="Only variants that match this glob: ARCH/VARIANT.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL.")]
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,27 @@ NETWORKS, DATA, TRAINING, TIMING, LIMITS = "Networks", "Data", "Training", "Timi
 _MANY = list[str]
 
 OVERRIDES: Mapping[str, Option] = {
-    "only": Option(_MANY, "Only variants that match this glob: ARCH/VARIANT.", NETWORKS),
-    "exclude": Option(_MANY, "Leave out variants that match this glob: ARCH/VARIANT.", NETWORKS),
+    "only": Option(_MANY, "Only variants that match this glob: NETWORK/LABEL.", NETWORKS),
+    "exclude": Option(_MANY, "Leave out variants that match this glob: NETWORK/LABEL.", NETWORKS),
     "model": Option(_MANY, "Use this model instead of the suite's; repeatable.", NETWORKS),
     "operator": Option(_MANY, "Operator: a name, or package.module:callable; repeatable.", NETWORKS),
-    "regions": Option(str, "Numbers of regions to compare: 8, or 1,2,4,8,16.", NETWORKS),
-    "set": Option(_MANY, "Set an operator argument: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
+    "regions": Option(str, "Number of regions (m); several are compared: 1,2,4,8.", NETWORKS),
+    "set": Option(_MANY, "Argument of the operator: experts=4; repeatable.", NETWORKS, "KEY=VALUE"),
     "where": Option(_MANY, "Layers to replace: a recipe, or globs of module names.", NETWORKS),
-    "where_set": Option(_MANY, "Set a recipe argument: guide=block, unsuitable=skip.", NETWORKS, "KEY=VALUE"),
-    "model_set": Option(_MANY, "Set an architecture argument: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
-    "init": Option(str, "Weights of replaced layers: fresh or preserve.", NETWORKS),
-    "match": Option(_MANY, "Add plain networks of equal cost: madds or params.", NETWORKS),
+    "where_set": Option(_MANY, "Argument of the recipe: guide=block; repeatable.", NETWORKS, "KEY=VALUE"),
+    "model_set": Option(_MANY, "Argument of the network: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
+    "init": Option(str, "Weights of the new layers: fresh, or preserve: as before.", NETWORKS),
+    "match": Option(_MANY, "Add plain networks of equal cost: madds, params, or both.", NETWORKS),
     "input": Option(str, "Input shape, for example 3,224,224.", NETWORKS, "C,H,W"),
     "num_classes": Option(int, "Number of classes.", NETWORKS),
-    "stem_stride": Option(int, "Total stride of the stem (default: 1 under 64 px).", NETWORKS),
+    "stem_stride": Option(int, "Stride of the first layers (default: 1 under 64 px).", NETWORKS),
     "task": Option(str, "Task: a name, or package.module:callable.", None),
     "stages": Option(_MANY, "Stages to run: cost, memory, latency, train.", None),
     "data": Option(str, "Data set: a name, or package.module:callable.", DATA),
     "data_root": Option(str, "Directory of the data set.", DATA, "DIR"),
     "download": Option(bool, "Download the data set if it is missing.", DATA),
     "val_fraction": Option(float, "Share of the training images held out for validation.", DATA),
-    "preset": Option(str, "Training recipe: quick, standard or paper.", TRAINING),
+    "preset": Option(str, "Training preset: quick, standard or paper.", TRAINING),
     "epochs": Option(int, "Number of epochs.", TRAINING),
     "batch_size": Option(int, "Images per training step.", TRAINING),
     "lr": Option(float, "Peak learning rate.", TRAINING),
@@ -78,7 +78,7 @@ OVERRIDES: Mapping[str, Option] = {
     "timeout": Option(float, "Seconds per worker; a variant that takes longer fails.", LIMITS),
     "memory_limit": Option(float, "GiB per worker (default: 90% of free memory).", LIMITS),
     "shard": Option(str, "Run one part of the variants: 2/4 is the second of four.", LIMITS, "PART/PARTS"),
-    "trust": Option(_MANY, "Code that a model file or an imported run may name; repeatable.", LIMITS, "NAME"),
+    "trust": Option(_MANY, "Code that a model file or an imported run may execute.", LIMITS, "NAME"),
 }
 """Option -> how the command line declares it. The names are the keys of `drbench.suite.overrides`."""
 

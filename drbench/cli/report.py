@@ -25,7 +25,7 @@ def report(
     columns: Annotated[list[str] | None, typer.Option("--columns", help="Columns to print, in this order.")] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="Only runs of this suite.")] = None,
     run: Annotated[
-        str | None, typer.Option("--run", help="Only this run: its id, a prefix of it, or 'latest'.")
+        str | None, typer.Option("--run", help="Only this run: its id, the start of its id, or 'latest'.")
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run.")] = False,
     db: o.Db = None,

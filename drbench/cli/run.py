@@ -32,7 +32,8 @@ app = typer.Typer(help="Count, time and train networks, and record the results."
 def _run(
     context: typer.Context,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Continue a run: its id, a prefix of it, or 'latest'.")
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Continue a run: its id, the start of its id, or 'latest'."),
     ] = None,
     retry_failed: RetryFailed = False,
     trust: o.Trust = None,

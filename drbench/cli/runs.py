@@ -34,7 +34,7 @@ def list_(
 
 
 @app.command("rm")
-def remove(run: Annotated[str, typer.Argument(help="Run: its id, or a prefix of it.")], db: o.Db = None) -> None:
+def remove(run: Annotated[str, typer.Argument(help="Run: its id, or the start of its id.")], db: o.Db = None) -> None:
     """Remove a run and its records from the database. Its files are kept."""
     from drbench_db import Store
 

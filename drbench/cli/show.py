@@ -12,7 +12,7 @@ from drbench.cli.output import screen, write
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="Run: its id, a prefix of it, or 'latest'.")] = "latest",
+    run: Annotated[str, typer.Argument(help="Run: its id, the start of its id, or 'latest'.")] = "latest",
     layers: Annotated[bool, typer.Option("--layers", help="Include the cost of each layer.")] = False,
     suite: Annotated[bool, typer.Option("--suite", help="Print only the suite that was run, as TOML.")] = False,
     as_json: o.Json = False,
