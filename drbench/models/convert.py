@@ -48,22 +48,23 @@ def convert(
     True
 
     Args:
-        model: the network. It is not changed unless `inplace` is set.
+        model: the network. A copy of it is converted, unless `inplace` is set.
         where: the name of a recipe, or glob patterns of module names ("features.*.conv.*"; * matches dots too).
         operator: a name in OPERATORS, "package.module:callable", or the callable itself.
-        regions: the operator's argument of that name.
+        regions: m, the number of regions; None leaves it to the operator (8 for DRConv). Only for operators that have
+            regions.
         init: 'preserve' keeps the network's function: each new layer takes the weights of the convolution that it
             replaces. 'fresh' initialises the new layers at random and discards those weights.
         unsuitable: what to do with a selected layer that cannot be replaced: 'error', or 'skip' to keep it.
             The entry of `where_args` of that name.
         input_shape: (C,H,W) of the random image that is passed to the network before and after the conversion. None
-            takes the shape from the network's configuration, or tries usual shapes.
+            takes the shape from the network's configuration, or tries common shapes (3x224x224, 1x28x28, ...).
         inputs: what is passed in place of that image: a tensor, a tuple of arguments, a mapping of
             arguments by name, or a callable that returns one of these. Any other value is the only argument.
         probe: False does not call the network, so no shapes are checked.
         where_args: arguments of the recipe, such as {"guide": "block"}. Patterns take only 'unsuitable'.
-        seed: each new layer is drawn from its own generator, seeded with `seed` and the layer's name. None uses the
-            global generator.
+        seed: makes the random weights of the new layers reproducible: the weights of a layer depend on `seed` and on
+            its name only. None draws them from torch's global random state.
         operator_args: further arguments of the operator.
 
     Returns:
@@ -74,7 +75,7 @@ def convert(
 
     Raises:
         InputError (a ValueError): nothing matches, a layer cannot be replaced, an argument is wrong, or the shape of
-            a layer's output changed. The model is not changed then.
+            a layer's output changed. The model is unchanged then, also with `inplace`.
 
     Warns:
         UserWarning: a layer with several regions has only one output position.

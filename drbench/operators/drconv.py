@@ -38,8 +38,9 @@ class DRConv2d(ConvLayer):
         regions: m, the number of regions, at least 1. A layer with one region has no guide.
         experts: K, the number of filters that generator 'experts' mixes; 'grouped' does not use it.
         generator: 'experts' (the authors' released code) or 'grouped' (the paper's text).
-        guide_kernel_size: kernel of the layer's own guide; None is the layer's own kernel size. The guide is a dense
-            convolution to m channels: a depthwise layer costs m times its own multiply-adds for it, with 1 m/(kh*kw).
+        guide_kernel_size: kernel size of the guide; None is the kernel size of the layer. The guide is a dense
+            convolution to m channels. In a depthwise layer it costs m times as many multiply-adds as the layer itself,
+            and m / (kh*kw) times as many with a guide kernel of 1.
         own_guide: False for a layer without a guide of its own: the caller passes the guide to each call.
         initialisation: how the K filters are drawn: 'conv' (the output variance of nn.Conv2d) or 'released'; 'grouped'
             does not use it.
