@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def check(model: object, operator: object, init: object, inplace: object, probe:
     for name, flag in (("inplace", inplace), ("probe", probe)):
         if not isinstance(flag, bool):
             raise InputError(f"{name}: got {flag!r:.100}; expected True or False")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+    if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool)):
         raise InputError(f"seed: got {seed!r:.100}; expected a whole number or None")
 
 

@@ -31,6 +31,6 @@ def _culprit(model: nn.Module) -> str | None:
                 continue
             try:
                 copy.deepcopy(value, dict(memo))
-            except Exception:  # as above
+            except Exception:  # whatever an attribute raises when it is copied
                 return f"the attribute {attribute!r} of {name or type(module).__name__!r}"
     return None

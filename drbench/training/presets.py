@@ -1,4 +1,4 @@
-"""Training recipes by name, and the check of their values. Imports no torch."""
+"""Training presets by name, and the check of their values. Imports no torch."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -208,6 +209,8 @@ def test_a_seed_draws_a_layer_the_same_whatever_else_is_replaced():
     model = Small()
     one, other = convert(model, "down", seed=5), convert(model, "*", seed=5)
     assert all(torch.equal(v, other.down.state_dict()[k]) for k, v in one.down.state_dict().items())
+    of_numpy = convert(model, "down", seed=np.int64(5))
+    assert torch.equal(of_numpy.down.generator.bank, one.down.generator.bank)
     again = convert(model, "down", seed=6)
     assert not torch.equal(again.down.generator.bank, one.down.generator.bank)
 

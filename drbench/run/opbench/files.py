@@ -79,10 +79,10 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
     try:
         document = decoded(content.decode("utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one too
-        what = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"is not JSON (expected {error})"
+        expected = "JSON" if isinstance(error, UnicodeDecodeError) else error
         raise InputError(
-            f"{path} is neither JSON nor a drbench database; expected a database, or the JSON file that `python -m "
-            f"drbench_kernels.bench` wrote. It {what}"
+            f"{path} is neither JSON nor a drbench database; expected a database, or the {expected} that `python -m "
+            "drbench_kernels.bench` wrote"
         ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not a file of `python -m drbench_kernels.bench` (its format is not {FORMAT!r})")
