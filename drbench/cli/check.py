@@ -54,7 +54,7 @@ Allow = Annotated[
 ]
 Checkpoints = Annotated[
     bool,
-    typer.Option("--checkpoints", help="Compare two trained networks image by image, not the operators over seeds."),
+    typer.Option("--checkpoints", help="Compare trained networks image by image (McNemar's test), not over seeds."),
 ]
 Format = Annotated[str | None, typer.Option("--format", help="Format: terminal, md, json, bmf, junit or github.")]
 Output = Annotated[
@@ -75,12 +75,15 @@ def check(
     against: Annotated[
         str | None,
         typer.Option(
-            "--against", metavar="REF", help="Compare with a recorded run, or with a commit: both are then timed."
+            "--against",
+            metavar="REF",
+            help="Compare with a recorded run, or with a commit, which takes turns with this code.",
         ),
     ] = None,
     metrics: Metrics = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL.")
+        list[str] | None,
+        typer.Option("--only", help="Only variants that match this glob, such as 'mobilenet_v1*/drconv*'."),
     ] = None,
     limit: Limit = None,
     on_unresolved: OnUnresolved = None,
@@ -108,9 +111,9 @@ def check(
     from drbench.suite.overrides import choices
 
     if (suite is None) == (run is None):
-        came = "no suite and no run" if suite is None else "a suite and a run"
+        came = "got neither" if suite is None else "got both"
         raise InputError(
-            f"check: got {came}; expected one of them. `drbench check SUITE` runs and checks a suite, "
+            f"check: expected a suite or a run, {came}. `drbench check SUITE` runs a suite and checks it; "
             "`drbench check --run RUN` checks a recorded run"
         )
     if baseline is not None and against is not None:

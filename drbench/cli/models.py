@@ -56,7 +56,9 @@ def show_(
     from drbench.suite.read import of_model
 
     num_classes = given["num_classes"]
-    given = {**given, "input": given["input"] or "3,224,224", "num_classes": num_classes or 1000}
+    known = catalog.MODELS.get(name) or catalog.Model(name, name, 1.0)
+    shape = given["input"] or ",".join(map(str, known.input_shape))
+    given = {**given, "input": shape, "num_classes": num_classes or known.outputs}
     suite = of_model(name, o.as_overrides(given), stages=["cost"])
     rows = variants(suite)[name]
     chosen = rows[1:] or rows
@@ -84,7 +86,11 @@ def _beside(variant: Variant, found: Cost) -> list[dict[str, Any]]:
     rows = []
     for row in published(variant.architecture):
         comparable = row.operator == variant.operator and variant.input_shape == (3, row.input_px, row.input_px)
-        if not comparable or variant.num_classes != 1000 or not (row.madds_m or row.params_m):
+        if (
+            not comparable
+            or variant.num_classes != catalog.MODELS[variant.architecture].outputs
+            or not (row.madds_m or row.params_m)
+        ):
             continue
         madds = None if found.madds is None else deviation(found.madds / 1e6, row.madds_m)
         params = deviation(found.params / 1e6, row.params_m)

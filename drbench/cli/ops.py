@@ -24,7 +24,7 @@ OPTIONS: Mapping[str, Option] = {
     "threads": Option(int, "CPU threads.", LAYERS),
     "max_seconds": Option(float, "Seconds of samples per implementation.", LIMITS),
     "rounds": Option(int, "Maximum number of samples per implementation.", LIMITS),
-    "call_seconds": Option(float, "Skip a peer's implementation whose call takes longer.", LIMITS),
+    "call_seconds": Option(float, "Skip implementations of others if one call takes longer (seconds).", LIMITS),
     "memory_gib": Option(float, "Skip an implementation that needs more GiB of memory.", LIMITS),
     "graph": Option(bool, "Time CUDA graphs of several calls.", GPU),
     "flush_l2": Option(bool, "Empty the L2 cache before each call.", GPU),

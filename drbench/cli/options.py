@@ -20,7 +20,10 @@ Db = Annotated[str | None, typer.Option("--db", help="Database: path or URL [$DR
 METRICS = f"{', '.join(COMMON)}, or a figure of the task ({', '.join(task.headline for task in BUILT_IN.values())})"
 """For the help of options that take metrics."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Only = Annotated[list[str] | None, typer.Option("--only", help="Only variants that match this glob: NETWORK/LABEL.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Only variants that match this glob, such as 'mobilenet_v1*/drconv*'."),
+]
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ NETWORKS, DATA, TRAINING, TIMING, LIMITS = "Networks", "Data", "Training", "Timi
 _MANY = list[str]
 
 OVERRIDES: Mapping[str, Option] = {
-    "only": Option(_MANY, "Only variants that match this glob: NETWORK/LABEL.", NETWORKS),
-    "exclude": Option(_MANY, "Leave out variants that match this glob: NETWORK/LABEL.", NETWORKS),
+    "only": Option(_MANY, "Only variants that match this glob, such as 'mobilenet_v1*/drconv*'.", NETWORKS),
+    "exclude": Option(_MANY, "Leave out variants that match this glob.", NETWORKS),
     "model": Option(_MANY, "Use this model instead of the suite's; repeatable.", NETWORKS),
     "operator": Option(_MANY, "Operator: a name, or package.module:callable; repeatable.", NETWORKS),
     "regions": Option(str, "Number of regions (m); several are compared: 1,2,4,8.", NETWORKS),
@@ -55,7 +58,7 @@ OVERRIDES: Mapping[str, Option] = {
     "where": Option(_MANY, "Layers to replace: a recipe, or globs of module names.", NETWORKS),
     "where_set": Option(_MANY, "Argument of the recipe: guide=block; repeatable.", NETWORKS, "KEY=VALUE"),
     "model_set": Option(_MANY, "Argument of the network: key=value; repeatable.", NETWORKS, "KEY=VALUE"),
-    "init": Option(str, "Weights of the new layers: fresh, or preserve: as before.", NETWORKS),
+    "init": Option(str, "Weights of the new layers: fresh (random) or preserve (from the replaced layers).", NETWORKS),
     "match": Option(_MANY, "Add plain networks of equal cost: madds, params, or both.", NETWORKS),
     "input": Option(str, "Input shape, for example 3,224,224.", NETWORKS, "C,H,W"),
     "num_classes": Option(int, "Number of classes.", NETWORKS),

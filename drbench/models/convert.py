@@ -56,7 +56,7 @@ def convert(
         init: 'preserve' keeps the network's function: each new layer takes the weights of the convolution that it
             replaces. 'fresh' initialises the new layers at random and discards those weights.
         unsuitable: what to do with a selected layer that cannot be replaced: 'error', or 'skip' to keep it.
-            The entry of `where_args` of that name.
+            The same as where_args={"unsuitable": ...}.
         input_shape: (C,H,W) of the random image that is passed to the network before and after the conversion. None
             takes the shape from the network's configuration, or tries common shapes (3x224x224, 1x28x28, ...).
         inputs: what is passed in place of that image: a tensor, a tuple of arguments, a mapping of
@@ -78,7 +78,7 @@ def convert(
             a layer's output changed. The model is unchanged then, also with `inplace`.
 
     Warns:
-        UserWarning: a layer with several regions has only one output position.
+        UserWarning: a layer with several regions has only one output position, so its regions have no effect.
     """
     if regions is not None:
         operator_args["regions"] = regions

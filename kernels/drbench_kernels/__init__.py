@@ -67,9 +67,9 @@ def region_conv2d(
         input: (N, C, H, W), floating.
         filters: (N, m, O, C/groups, kh, kw), or without N if all samples share them; dtype and device of `input`.
         guide: (N, m, H', W') floating logits: the region is their argmax (the lowest index if several are equal;
-            NaN as torch.argmax). They get a gradient: that of softmax in place of the one-hot mask. Or (N, H', W')
-            integer: fixed regions in 0..m-1, without gradient; a value out of range is an error on a CPU and is clamped
-            on a GPU.
+            NaN as torch.argmax). The backward pass replaces the one-hot mask by the softmax of the logits, so that the
+            logits get a gradient. Or (N, H', W') integer: fixed regions in 0..m-1, without gradient; a value out of
+            range is an error on a CPU and is clamped on a GPU.
         bias: (O,).
         stride, padding, dilation: an int or a pair, as in torch.nn.functional.conv2d; padding also 'same', 'valid'.
         groups: as in conv2d.
@@ -78,7 +78,7 @@ def region_conv2d(
         (N, O, H', W') in the dtype and memory format of `input`.
 
     Raises:
-        ValueError: names the argument, what came and what is allowed.
+        ValueError: an argument is wrong; the message names it, its value and what is allowed.
     """
     key = call_key((input, filters, guide, bias), stride, padding, dilation, groups)
     geometry = known.get(key) if key else None
@@ -120,7 +120,7 @@ def expert_region_conv2d(
         (N, O, H', W') in the dtype and memory format of `input`.
 
     Raises:
-        ValueError: names the argument, what came and what is allowed.
+        ValueError: an argument is wrong; the message names it, its value and what is allowed.
     """
     key = call_key((input, experts, coefficients, guide, bias), stride, padding, dilation, groups)
     geometry = known.get(key) if key else None

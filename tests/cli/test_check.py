@@ -161,11 +161,8 @@ def test_judging_a_run_loads_no_torch(saved, book, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((), ("expected one of them. `drbench check SUITE`", "`drbench check --run RUN`")),
-        (
-            ("smoke", "--run", "latest"),
-            ("expected one of them. `drbench check SUITE`", "`drbench check --run RUN`"),
-        ),
+        ((), ("expected a suite or a run, got neither", "`drbench check --run RUN`")),
+        (("smoke", "--run", "latest"), ("expected a suite or a run, got both", "`drbench check SUITE`")),
         (("--run", "latest", "--against", "a", "--baseline", "b"), ("expected one of them",)),
         (("--run", "2019"), ("no run '2019'",)),
         (("--run", "latest", "--metrics", "cost"), ("unknown metric 'cost'", "did you mean 'costs'")),
