@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from drbench import identity, models
+from drbench.catalog import DATA, MODELS
 from drbench.data import Splits, open_data
 from drbench.data.checks import check_data
 from drbench.data.splits import Images, array_digest
@@ -49,8 +50,6 @@ from drbench.tasks import networks, task_named
 from drbench.training.evaluation import evaluate
 from drbench.training.loop import fit
 
-STANDARD_INPUT, STANDARD_CLASSES = (3, 224, 224), 1000
-"""Input shape and number of classes of published multiply-adds and parameters."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 """Training precision -> dtype of the convolutions; float32 for others."""
 
@@ -108,8 +107,14 @@ def _check_fit(splits: Splits, variant: Variant, experiment: Experiment) -> None
             f"input_shape: got {variant.input_shape}; expected {splits.input_shape}, the shape of images in data set "
             f"{splits.name!r}. Leave input_shape (--input) out, or give (C, H, W) with H = W"
         )
-    expected = task_named(variant.task).outputs(len(splits.classes))
-    if expected != variant.num_classes:
+    task = task_named(variant.task)
+    if task.targets != splits.targets:
+        raise InputError(
+            f"data set {splits.name!r}: got labels that are {splits.targets}; expected {task.targets}, for task "
+            f"{variant.task!r}. Its own data set is {DATA.get(variant.task, 'shapes')!r}"
+        )
+    expected = task.outputs(len(splits.classes))
+    if not task.accepts(variant.num_classes, len(splits.classes)):
         hint = (
             "The number is that of the weights" if experiment.eval_weights else "Leave num_classes (--num-classes) out"
         )
@@ -261,11 +266,12 @@ def _peak(peak: memory.PeakMemory, context: Mapping[str, Any]) -> tuple[Measurem
 
 
 def _reference(variant: Variant) -> list[Measurement]:
-    """Cost of the same network under the conditions of published counts: 224 px, 1000 classes, the published stem."""
+    """Cost of the same network under the conditions of published counts: input, outputs and stem as published."""
     if variant.operator not in (PLAIN, "drconv") or variant.match or not published(variant.architecture):
         return []
-    standard = replace(variant, input_shape=STANDARD_INPUT, num_classes=STANDARD_CLASSES, stem_stride=None)
-    costs = cost.count(models.build(standard, seed=0), STANDARD_INPUT)
+    known = MODELS[variant.architecture]
+    standard = replace(variant, input_shape=known.input_shape, num_classes=known.outputs, stem_stride=None)
+    costs = cost.count(models.build(standard, seed=0), known.input_shape)
     figures = (("reference_madds", costs.madds, "multiply-adds"), ("reference_params", costs.params, "parameters"))
     return [Measurement(name, value, unit, "lower") for name, value, unit in figures if value is not None]
 

@@ -188,7 +188,21 @@ CLASSIFY = TaskFigures(
 )
 """Image classification."""
 
-BUILT_IN: Mapping[str, TaskFigures] = {declared.task: declared for declared in (CLASSIFY,)}
+VERIFY = TaskFigures(
+    "verify",
+    "accuracy",
+    (
+        Figure(
+            "accuracy", meaning="test pairs told apart, mean over folds, threshold from the other folds", per_unit=True
+        ),
+        Figure("tar", title="TAR", meaning="same pairs accepted at a rate of false accepts of 10 pairs or more"),
+        Figure("rank1", title="rank-1", meaning="probes whose mate is more similar than every distractor"),
+    ),
+    unit="pair",
+)
+"""Face recognition."""
+
+BUILT_IN: Mapping[str, TaskFigures] = {declared.task: declared for declared in (CLASSIFY, VERIFY)}
 """Task -> its declaration, of the tasks that drbench has."""
 
 DEFAULT = CLASSIFY.task

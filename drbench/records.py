@@ -88,6 +88,7 @@ class TrainSettings:
     preset: the preset that the values were taken from; "custom": none.
     recalibrate_batch_norm: after the last epoch, measure the statistics of batch normalisation again, on the training
         images.
+    criterion, scale, margin: of task `verify` (drbench.tasks.margins); None is the criterion's own value.
     """
 
     preset: str = "custom"
@@ -109,6 +110,9 @@ class TrainSettings:
     threads: int | None = field(default=None, metadata={"gt": 0, "le": bounds.THREADS})
     loader_workers: int = field(default=0, metadata={"ge": 0, "le": bounds.WORKERS})
     recalibrate_batch_norm: bool = False
+    criterion: Literal["default", "cosface", "arcface"] = "default"
+    scale: float | None = field(default=None, metadata={"gt": 0, "le": bounds.RATE})
+    margin: float | None = field(default=None, metadata={"ge": 0, "lt": 3})
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "drbench.trial": {"torch"},
     "drbench.data": {"torch", "torchvision", "numpy", "PIL"},
     "drbench.measure": {"torch", "ptflops", "psutil", "drbench_kernels", "drbench.precision", "drbench.trial"},
-    "drbench.tasks": {"torch", "drbench.data", "drbench.models", "drbench.outcomes"},
+    "drbench.tasks": {"torch", "numpy", "drbench.data", "drbench.models", "drbench.outcomes", "drbench.trial"},
     "drbench.precision": {"torch"},
     "drbench.devices": {"torch"},
     "drbench.training": {

@@ -56,7 +56,7 @@ def show_(
     from drbench.suite.read import of_model
 
     num_classes = given["num_classes"]
-    known = catalog.MODELS.get(name) or catalog.Model(name, name, 1.0)
+    known = _standard(name)
     shape = given["input"] or ",".join(map(str, known.input_shape))
     given = {**given, "input": shape, "num_classes": num_classes or known.outputs}
     suite = of_model(name, o.as_overrides(given), stages=["cost"])
@@ -77,6 +77,11 @@ def show_(
         return
     for one in found:
         _print(*one)
+
+
+def _standard(name: str) -> catalog.Model:
+    """What is known of a network; of a user's own, what holds for most."""
+    return catalog.MODELS.get(name) or catalog.Model(name, name, 1.0)
 
 
 def _beside(variant: Variant, found: Cost) -> list[dict[str, Any]]:
@@ -123,7 +128,8 @@ def _print(variant: Variant, label: str, found: Cost, notes: Sequence[str]) -> N
     still = [layer for layer in found.layers if not layer.executed]
     if still:
         layers.append((f"{len(still)} without multiply-adds", "", "", "0", "0", f"{sum(x.params for x in still):,}"))
-    title = f"{variant.architecture} {label} at {shape}, {variant.num_classes} classes"
+    noun = "classes" if catalog.Model.outputs == _standard(variant.architecture).outputs else "outputs"
+    title = f"{variant.architecture} {label} at {shape}, {variant.num_classes} {noun}"
     show(table(title, ("layer", "kind", "output", "multiply-adds", "executed", "params"), layers, 3))
     for part, value in sorted(found.parts.items()):
         say(f"{part:>16}  {millions(value):>10} M multiply-adds")

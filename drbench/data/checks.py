@@ -14,6 +14,7 @@ from drbench.data.decode import check_header
 from drbench.data.imagefolder import Folder
 from drbench.data.labels import check_labels, listed
 from drbench.data.splits import Images, Splits
+from drbench.data.verification import protocol_of
 from drbench.data.waiting import Waiting
 from drbench.errors import InputError
 
@@ -45,7 +46,9 @@ def summary(splits: Splits) -> str:
     """One line: classes, images of each part, the range of values, and classes that have no training image."""
     held = f"{len(splits.val)} validation, " if splits.val is not None else ""  # type: ignore[arg-type]
     counts = f"{len(splits.train)} train, {held}{len(splits.test)} test images"  # type: ignore[arg-type]
-    text = f"data {splits.name}: {len(splits.classes)} classes, {counts}; {_values(splits)}"
+    asked = protocol_of(splits.test)
+    noun, more = ("classes", "") if asked is None else ("people", f"; test: {asked}")
+    text = f"data {splits.name}: {len(splits.classes)} {noun}, {counts}{more}; {_values(splits)}"
     labels = listed(splits.train)
     if labels is None:
         return text

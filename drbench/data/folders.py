@@ -1,7 +1,8 @@
-"""The layout of an image folder: root/train/CLASS/* and root/val/CLASS/*. Imports no torch."""
+"""The layouts of image folders: root/train/CLASS/* and root/val/CLASS/*; of people, root/verify/. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from drbench import paths
@@ -11,15 +12,22 @@ IMAGEFOLDER_SIZE = 224
 """Side of the square an image folder's images are cropped to, in pixels, unless `input_size` says otherwise."""
 
 
-def folder_root(root: str | None) -> Path:
-    """The folder of an image folder data set. InputError unless it holds train/ and val/."""
+FACE_SIZE = 112
+"""The same of a folder of people."""
+PARTS: Mapping[str, tuple[str, str]] = {"imagefolder": ("train", "val"), "faces": ("train", "verify")}
+"""Data set -> the folders that its root has to hold."""
+
+
+def folder_root(root: str | None, name: str = "imagefolder") -> Path:
+    """The folder of an image folder data set. InputError unless it holds the folders of PARTS."""
+    (train, test), of = PARTS[name], "PERSON" if name == "faces" else "CLASS"
     if root is None:
-        raise InputError("data set 'imagefolder' needs --data-root DIR, a folder with train/CLASS/* and val/CLASS/*")
+        raise InputError(f"data set {name!r} needs --data-root DIR, a folder with {train}/{of}/* and {test}/{of}/*")
     base = paths.expanded(root, "--data-root")
-    for part in ("train", "val"):
+    for part in (train, test):
         if not paths.is_directory(base / part, "--data-root"):
             raise InputError(
-                f"no image folder in {base}: expected {base / part}/CLASS/*.jpg (train/ and val/ side by side)"
+                f"no image folder in {base}: expected {base / part}/{of}/*.jpg ({train}/ and {test}/ side by side)"
             )
     return base
 

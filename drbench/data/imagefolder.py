@@ -75,7 +75,7 @@ def imagefolder(
         classes=classes,
         input_shape=(3, *prepared["input_size"]),
         preprocessing=prepared,
-        digest=_digest(base, train, test),
+        digest=digest_of(base, train, test),
         val_indices=tuple(held),
     )
 
@@ -101,12 +101,12 @@ def _say_left_out(base: Path, classes: Sequence[str], left_out: Counter[str], sa
         say(f"data imagefolder: {base / 'test'} is not used; the test images are those of {base / 'val'}")
 
 
-def _digest(base: Path, *parts: Found) -> str:
+def digest_of(base: Path, *parts: Found, extra: bytes = b"") -> str:
     """SHA-256 over the sorted relative file names and sizes: contents of a million files would take minutes.
 
-    And over the version of the decoding, which decides with them what the network is given.
+    And over the version of the decoding, which decides with them what the network is given, and over `extra`.
     """
-    digest = hashlib.sha256(f"decoding {DECODING}\n".encode())
+    digest = hashlib.sha256(f"decoding {DECODING}\n".encode() + extra)
     for found in parts:
         for (name, _), size in sorted(zip(found.samples, found.sizes, strict=True)):
             digest.update(Path(name).relative_to(base).as_posix().encode(errors="surrogateescape"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drbench.data.arguments import side
-from drbench.data.folders import IMAGEFOLDER_SIZE, folder_classes, folder_root
+from drbench.data.folders import FACE_SIZE, IMAGEFOLDER_SIZE, folder_classes, folder_root
 from drbench.errors import unknown
 from drbench.names import HINT, is_import
 from drbench.records import DataSettings
@@ -31,8 +31,11 @@ KNOWN: Mapping[str, Info] = {
     "cifar10": Info(10, (3, 32, 32)),
     "cifar100": Info(100, (3, 32, 32)),
     "fashion-mnist": Info(10, (3, 32, 32)),
+    "identities": Info(60, (3, 64, 64), synthetic=True),
 }
-NAMES = (*KNOWN, IMAGEFOLDER)
+IMAGE_FOLDERS: Mapping[str, int] = {IMAGEFOLDER: IMAGEFOLDER_SIZE, "faces": FACE_SIZE}
+"""Name -> side of its images in pixels; the classes are the folders in root/train."""
+NAMES = (*KNOWN, *IMAGE_FOLDERS)
 
 
 def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
@@ -47,9 +50,10 @@ def info(settings: DataSettings, *, input_size: int | None = None) -> Info:
         own = side("size", settings.args.get("size")) if known.synthetic else None  # drawn at any size
         size = size or own or known.input_shape[1]
         return Info(known.num_classes, (known.input_shape[0], size, size), known.synthetic)
-    if settings.name == IMAGEFOLDER:
-        size = size or IMAGEFOLDER_SIZE
-        return Info(len(folder_classes(folder_root(settings.root) / "train")), (3, size, size))
+    if settings.name in IMAGE_FOLDERS:
+        size = size or IMAGE_FOLDERS[settings.name]
+        root = folder_root(settings.root, settings.name)
+        return Info(len(folder_classes(root / "train")), (3, size, size))
     if is_import(settings.name):
         from drbench.data.sets import open_data  # loads torch: nothing less can tell what a callable returns
 

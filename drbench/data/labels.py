@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from drbench.data.batches import Part, in_order, out_of_range, raw_batches
 from drbench.data.items import origin
-from drbench.data.splits import Images, Splits
+from drbench.data.splits import Images, Splits, labels_of
 from drbench.data.waiting import Waiting
 
 Labels = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ def check_labels(splits: Splits, say: Callable[[str], None], workers: int = 0) -
     for name, dataset in (("train", splits.train), ("validation", splits.val), ("test", splits.test)):
         if dataset is None:
             continue
-        part = Part(splits.name, name, len(splits.classes))
+        part = Part(splits.name, name, labels_of(splits, dataset))
         known = listed(dataset)
         if isinstance(dataset, Images) or (known is not None and _agrees(dataset, known, part)):
             assert known is not None

@@ -8,6 +8,8 @@ from typing import Any
 
 from drbench.data.arguments import side
 from drbench.data.custom import open_custom
+from drbench.data.faces import faces
+from drbench.data.identities import identities
 from drbench.data.imagefolder import imagefolder
 from drbench.data.shapes import shapes
 from drbench.data.small import cifar10, cifar100, fashion_mnist
@@ -22,7 +24,9 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "fashion-mnist": fashion_mnist,
+    "identities": identities,
     "imagefolder": imagefolder,
+    "faces": faces,
 }
 
 _COMMON = ("root", "download", "val_fraction", "augment", "preprocessing", "say")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from drbench.data.preprocess import check_preprocessing
+from drbench.data.verification import protocol_of
 from drbench.errors import InputError
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -45,6 +46,10 @@ class Splits:
     `classes`. `val` holds the images `val_indices` of the whole training set, and is None where nothing is held out.
     `preprocessing` is what stands between an image and the network (see `drbench.data.preprocess`), plain enough for
     JSON. `augment` works on batches of training images before that. `digest` is a SHA-256 over the data.
+
+    `targets` says what a label is. "classes": the same classes in all parts. "people": `classes` are those of the
+    training part; the other parts show other people, numbered from 0 in each, and have a `protocol`
+    (`drbench.data.verification`).
     """
 
     name: str
@@ -58,6 +63,13 @@ class Splits:
     synthetic: bool = False
     val_indices: tuple[int, ...] = ()
     augment: Augment | None = None
+    targets: str = "classes"
+
+
+def labels_of(splits: Splits, dataset: Dataset[Any]) -> int:
+    """The number of different labels that a part of the data set may have."""
+    protocol = protocol_of(dataset)
+    return len(splits.classes) if protocol is None else protocol.count
 
 
 def check_splits(splits: Splits) -> Splits:
@@ -79,7 +91,7 @@ def check_splits(splits: Splits) -> Splits:
         if not len(dataset):
             raise refuse(f"{part} has no images")
         if isinstance(dataset, Images):
-            _check_images(dataset, len(splits.classes), refuse, part)
+            _check_images(dataset, labels_of(splits, dataset), refuse, part)
     try:
         check_preprocessing(splits.preprocessing, shape[0])
     except InputError as error:
@@ -124,6 +136,20 @@ def hold_out(labels: Sequence[int] | npt.NDArray[np.integer[Any]], fraction: flo
     kept = np.ones(len(labels), dtype=bool)
     kept[held] = False
     return np.flatnonzero(kept).tolist(), sorted(held)
+
+
+def hold_out_people(
+    labels: Sequence[int] | npt.NDArray[np.integer[Any]], fraction: float
+) -> tuple[list[int], list[int]]:
+    """As `hold_out`, but whole people: every image of a person is on one side. Two people or more on each side."""
+    people = np.unique(np.asarray(labels))
+    _, held = hold_out(np.zeros(len(people), np.int64), fraction)
+    if held and len(people) >= 4:
+        draws = np.random.Generator(np.random.PCG64(VAL_SEED)).random(len(people))
+        count = min(max(len(held), 2), len(people) - 2)
+        held = np.argsort(draws, kind="stable")[:count].tolist()
+    is_held = np.isin(np.asarray(labels), people[held])
+    return np.flatnonzero(~is_held).tolist(), np.flatnonzero(is_held).tolist()
 
 
 def array_digest(*arrays: npt.NDArray[Any]) -> str:

@@ -3,7 +3,7 @@
 Names are those of the published figures. Any width between and beyond the published ones can be built.
 MobileNetV2: Sandler et al., https://arxiv.org/abs/1801.04381. MobileNetV3: Howard et al.,
 https://arxiv.org/abs/1905.02244. MobileNetV4: Qin et al., https://arxiv.org/abs/2404.10518. ShuffleNetV2: Ma et al.,
-https://arxiv.org/abs/1807.11164.
+https://arxiv.org/abs/1807.11164. MobileFaceNet: Chen et al., https://arxiv.org/abs/1804.07573.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from drbench.errors import InputError
 from drbench.models import stem
 from drbench.models.channels import between, divisible
 from drbench.models.foreign import one_line
+from drbench.models.mobilefacenet import MobileFaceNet
 from drbench.models.mobilenet_v1 import MobileNetV1
 
 
@@ -36,7 +37,8 @@ class Architecture:
 
     `make(num_classes=, width=, divisor=, **args)` builds it. `strided` names the stem's modules with stride 2 in the
     order in which a small-input stem takes their stride away; `first` is the convolution that sees the image.
-    `fine_divisor` is the finest rounding of channels the family can be built with (`divisor`: as published).
+    `fine_divisor` is the finest rounding of channels the family can be built with (`divisor`: as published). A `sized`
+    network has a layer that fits one input size: `make` takes `input_size` and `stem_stride` too.
     """
 
     name: str
@@ -47,11 +49,18 @@ class Architecture:
     first: str
     divisor: int = 8
     fine_divisor: int = 1
+    sized: bool = False
 
     @property
     def stem_stride(self) -> int:
         """Total stride of the stem as published."""
         return 1 << len(self.strided)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the images to which published costs belong."""
+        _, height, width = catalog.MODELS[self.name].input_shape
+        return height, width
 
     def build(
         self,
@@ -62,9 +71,13 @@ class Architecture:
         divisor: int | None = None,
         stem_stride: int | None = None,
         in_channels: int = 3,
+        input_size: tuple[int, int] | None = None,
         **architecture_args: Any,
     ) -> nn.Module:
-        """The plain network. None is as published; InputError names an argument that is wrong."""
+        """The plain network. None is as published; InputError names an argument that is wrong.
+
+        `input_size`: (H, W) of the images; only a `sized` network depends on it.
+        """
         counts = {
             "num_classes": num_classes,
             "divisor": divisor,
@@ -78,11 +91,15 @@ class Architecture:
             isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 100
         ):
             raise InputError(f"width: got {width!r:.80}; expected a multiplier above 0 and below 100")
+        sizes: dict[str, Any] = {}
+        if self.sized:
+            sizes = {"input_size": input_size or self.input_size, "stem_stride": stem_stride or self.stem_stride}
         try:
             model = self.make(
                 num_classes=num_classes,
                 width=self.width if width is None else width,
                 divisor=self.divisor if divisor is None else divisor,
+                **sizes,
                 **architecture_args,
             )
         except InputError:
@@ -162,6 +179,12 @@ def _shufflenet_v2(num_classes: int, width: float, divisor: int) -> nn.Module:
     return model
 
 
+def _mobilefacenet(
+    num_classes: int, width: float, divisor: int, *, input_size: tuple[int, int], stem_stride: int
+) -> nn.Module:
+    return MobileFaceNet(num_classes, width, divisor, input_size, stem_stride)
+
+
 _MOBILENET: dict[str, Any] = {"strided": ("features.0.0",), "first": "features.0.0"}
 _SHUFFLENET: dict[str, Any] = {"strided": ("maxpool", "conv1.0"), "first": "conv1.0", "divisor": 2, "fine_divisor": 2}
 _TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem"}
@@ -172,6 +195,7 @@ _FAMILIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     **{f"mobilenet_v3_{size}": (partial(_mobilenet_v3, size), _MOBILENET) for size in ("small", "large")},
     **{f"mobilenetv4_conv_{size}": (partial(_mobilenet_v4, size), _TIMM) for size in ("small", "medium", "large")},
     "shufflenet_v2": (_shufflenet_v2, _SHUFFLENET),
+    "mobilefacenet": (_mobilefacenet, {**_MOBILENET, "sized": True}),
 }
 """Family -> how it is built, and what its networks share. Names and widths are in `drbench.catalog`."""
 

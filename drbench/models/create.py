@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from drbench import names
+from drbench.catalog import MODELS, Model
 from drbench.errors import InputError
 from drbench.models.architectures import ARCHITECTURES, Architecture
 from drbench.models.convert import apply
@@ -35,7 +36,7 @@ def create_model(
     where_args: Mapping[str, Any] | None = None,
     regions: int | None = None,
     num_classes: int | None = None,
-    input_shape: tuple[int, int, int] = (3, 224, 224),
+    input_shape: tuple[int, int, int] | None = None,
     stem_stride: int | None = None,
     width: float | None = None,
     init: str | None = None,
@@ -58,8 +59,8 @@ def create_model(
     Args:
         name: a name in ARCHITECTURES, or "package.module:callable". It gets num_classes if it accepts it.
         operator, where, where_args, regions, operator_args: as in `convert`; operator "conv" is the plain network.
-        num_classes: number of outputs of the classifier; None is 1000. A callable's network must have that number.
-        input_shape: (C,H,W) of the images.
+        num_classes: number of outputs; None is 1000 (of mobilefacenet 128). A callable's network must have that number.
+        input_shape: (C,H,W) of the images; None is (3, 224, 224) (of mobilefacenet (3, 112, 112)).
         stem_stride: total stride of the first layers. None is the published stride (4 in ShuffleNet, 2 in MobileNet);
             use 1 for images under 64 pixels.
         width: width multiplier that replaces the published one.
@@ -79,6 +80,7 @@ def create_model(
     if regions is not None:
         operator_args["regions"] = regions
     may_be_trained = weights is not None or (isinstance(name, str) and names.is_import(name))
+    known = MODELS.get(name) or Model(name, name, 1.0)
     variant = of_arguments(
         {
             "architecture": name,
@@ -87,8 +89,8 @@ def create_model(
             "where": (where,) if isinstance(where, str) else where,
             "where_args": {} if where_args is None else where_args,
             "init": init or ("preserve" if operator != PLAIN and may_be_trained else "fresh"),
-            "input_shape": image_shape(input_shape),
-            "num_classes": 1000 if num_classes is None else num_classes,
+            "input_shape": known.input_shape if input_shape is None else image_shape(input_shape),
+            "num_classes": known.outputs if num_classes is None else num_classes,
             "stem_stride": stem_stride,
             "architecture_args": {} if architecture_args is None else architecture_args,
             "width": width,
@@ -144,7 +146,7 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
     architecture = names.resolve("model", variant.architecture, ARCHITECTURES)
     channels = variant.input_shape[0]
     if isinstance(architecture, Architecture):
-        for key in (*_OF_THEIR_OWN, "in_channels", "divisor"):
+        for key in (*_OF_THEIR_OWN, "in_channels", "divisor", "input_size"):
             if key in variant.architecture_args:
                 how = "is an argument of its own" if key in _OF_THEIR_OWN else "follows from the other arguments"
                 raise InputError(f"architecture_args: {key!r} of {variant.architecture} {how}: leave it out")
@@ -156,6 +158,7 @@ def plain(variant: Variant, divisor: int | None = None) -> nn.Module:
             divisor=divisor,
             stem_stride=variant.stem_stride,
             in_channels=channels,
+            input_size=variant.input_shape[1:],
             **variant.architecture_args,
         )
     wanted = {

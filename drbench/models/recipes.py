@@ -21,6 +21,7 @@ from drbench import catalog
 from drbench.errors import InputError, unknown
 from drbench.models import convs, guided
 from drbench.models.conversion import Skipped
+from drbench.models.mobilefacenet import Bottleneck
 from drbench.models.mobilenet_v1 import DepthwiseSeparable
 from drbench.operators import GuideConv2d
 
@@ -33,6 +34,7 @@ BLOCKS: tuple[type[nn.Module], ...] = (
     timm_blocks.InvertedResidual,
     timm_blocks.UniversalInvertedResidual,
     timm_blocks.EdgeResidual,
+    Bottleneck,
 )
 SQUEEZE = (SqueezeExcitation, timm_blocks.SqueezeExcite)
 GUIDES = ("own", "block")

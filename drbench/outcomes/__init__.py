@@ -1,7 +1,8 @@
 """Outcomes: what a task kept of each image, pair or probe of the test set, and the figures that follow from it.
 
-An `Outcomes` (drbench.records) holds one value per unit, packed by a codec. Figures are functions of these values and
-of weights, so that intervals and paired tests need neither the network nor torch. numpy only.
+An `Outcomes` (drbench.records) holds one value per unit, packed by a codec; rows of another kind may follow (`rest`).
+Figures are functions of these values and of weights, so that intervals and paired tests need neither the network nor
+torch. numpy only.
 
 To add a codec: a `Codec` here. Codecs are written to databases, so a codec never changes its meaning; a better one gets
 another name.
@@ -11,24 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drbench.errors import InputError, unknown
+from drbench.outcomes import pairs
 from drbench.records import Outcomes
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How values are packed: `dtype`, little-endian, one after the other.
+    """How values are packed: `dtype`, little-endian, one after the other; a structured dtype has several fields.
 
-    `right`: which values count as a correct answer; None where an answer is not right or wrong.
+    `right`: which values count as a correct answer; None where an answer is not right or wrong. `rest`: the dtype of
+    rows that follow the values; None: nothing follows.
     """
 
-    dtype: str
+    dtype: str | np.dtype[Any]
     meaning: str
-    right: Callable[[NDArray[np.generic]], NDArray[np.bool_]] | None = None
+    right: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None
+    rest: np.dtype[Any] | None = None
 
 
 CODECS: Mapping[str, Codec] = {
@@ -39,40 +44,63 @@ CODECS: Mapping[str, Codec] = {
     ),
     "right-u8": Codec("|u1", "1: right, 0: wrong", lambda values: np.asarray(values == 1)),
     "value-f64": Codec("<f8", "a figure of each unit, whose mean is reported"),
+    "pairs-1": Codec(pairs.PAIR, "pairs with their similarity, then probes with their rank", pairs.right, pairs.PROBE),
 }
 """Name -> codec."""
 
 
-def encode(unit: str, codec: str, values: ArrayLike) -> Outcomes:
+def encode(unit: str, codec: str, values: ArrayLike, rest: NDArray[Any] | None = None) -> Outcomes:
     """Pack one value per unit, in data set order.
 
     Args:
         unit: what a value belongs to: "image", "pair", "probe".
         codec: a name in CODECS.
-        values: (units,), of numbers that the codec's dtype can hold.
+        values: (units,), of numbers that the codec's dtype can hold, or of that dtype if it has several fields.
+        rest: (rows,) of the codec's dtype for what follows, if it has one.
 
     Raises:
-        InputError: for an unknown codec, and for values of another shape or range.
+        InputError: for an unknown codec, and for values of another shape, range or dtype.
     """
-    dtype = np.dtype(_codec(codec).dtype)
+    found = _codec(codec)
+    dtype = np.dtype(found.dtype)
     given = np.asarray(values)
     if given.ndim != 1:
         raise InputError(f"outcomes: got values of shape {given.shape}; expected one value per {unit}")
-    packed = given.astype(dtype)
-    if not np.array_equal(packed, given, equal_nan=dtype.kind == "f"):
-        raise InputError(f"outcomes: got values that {codec} cannot hold; expected {_codec(codec).meaning}")
-    return Outcomes(unit, codec, len(packed), packed.tobytes())
+    fields = dtype.names is not None
+    packed = given if fields else given.astype(dtype)
+    if given.dtype != dtype if fields else not np.array_equal(packed, given, equal_nan=dtype.kind == "f"):
+        raise InputError(f"outcomes: got values that {codec} cannot hold; expected {found.meaning}")
+    after = b"" if rest is None else rest.tobytes()
+    if rest is not None and rest.dtype != found.rest:
+        raise InputError(f"outcomes: got rows that {codec} cannot hold; expected {found.meaning}")
+    return Outcomes(unit, codec, len(packed), packed.tobytes() + after)
 
 
-def decode(outcomes: Outcomes) -> NDArray[np.generic]:
+def decode(outcomes: Outcomes) -> NDArray[Any]:
     """The values, (units,), in data set order. InputError for an unknown codec and for data of another length."""
-    dtype = np.dtype(_codec(outcomes.codec).dtype)
-    if len(outcomes.data) != outcomes.count * dtype.itemsize:
+    return _split(outcomes)[0]
+
+
+def rest(outcomes: Outcomes) -> NDArray[Any]:
+    """The rows that follow the values. InputError as `decode`, and for a codec without such rows."""
+    if _codec(outcomes.codec).rest is None:
+        raise InputError(f"outcomes: got codec {outcomes.codec}; expected one with rows after the values")
+    return _split(outcomes)[1]
+
+
+def _split(outcomes: Outcomes) -> tuple[NDArray[Any], NDArray[Any]]:
+    codec = _codec(outcomes.codec)
+    dtype, after = np.dtype(codec.dtype), np.dtype("|V1") if codec.rest is None else codec.rest
+    size, data = outcomes.count * dtype.itemsize, outcomes.data
+    left = len(data) - size
+    if left < 0 or (left if codec.rest is None else left % after.itemsize):
+        more = "" if codec.rest is None else f" and rows of {after.itemsize} bytes after them"
         raise InputError(
-            f"outcomes: got {len(outcomes.data)} bytes; expected {outcomes.count * dtype.itemsize}, for "
-            f"{outcomes.count} values of {outcomes.codec}"
+            f"outcomes: got {len(data)} bytes; expected {size}, for {outcomes.count} values of {outcomes.codec}{more}"
         )
-    return np.frombuffer(outcomes.data, dtype)
+    return np.frombuffer(data, dtype, outcomes.count), np.frombuffer(data, after, -1, size) if left else np.empty(
+        0, after
+    )
 
 
 def right(outcomes: Outcomes) -> NDArray[np.bool_]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from drbench.catalog import MODELS
 from drbench.published import Published, deviation, published
 from drbench.report.model import Row, Table, Value
-
-COUNTED_PX = 224
-"""The input size of reference_madds in pixels. Multiply-adds published for another size are not compared."""
 
 
 def published_rows(tables: Iterable[Table]) -> tuple[Row, ...]:
@@ -48,7 +46,8 @@ def _values(figure: Published, row: Row | None) -> dict[str, Value]:
         values["counted"] = row.label
         for name in ("madds", "params"):
             value, original = row.values.get(f"reference_{name}"), values[f"published_{name}"]
-            comparable = name == "params" or figure.input_px == COUNTED_PX
+            # multiply-adds published for another input size are not compared
+            comparable = name == "params" or figure.input_px == MODELS[figure.model].input_shape[1]
             if isinstance(value, int | float) and comparable:
                 values[f"counted_{name}"] = value
                 values[f"{name}_deviation"] = deviation(value, original if isinstance(original, float) else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from drbench.catalog import OUTPUTS
 from drbench.figures import CLASSIFY
 from drbench.published import DEVIATION_LIMIT
 from drbench.report.columns import Column
@@ -23,7 +24,8 @@ def title(table: Table, tables: Sequence[Table]) -> list[str]:
     c = table.conditions
     data = f"data {c.data}{' (synthetic)' if c.synthetic else ''}, " if c.data else ""
     task = "" if c.task == CLASSIFY else f"task {c.task.task}, "
-    lines = [f"suite {c.suite}: {task}{data}input {c.input_shape}, {c.num_classes} classes"]
+    outputs = f"embedding of {c.num_classes} numbers" if c.task.task in OUTPUTS else f"{c.num_classes} classes"
+    lines = [f"suite {c.suite}: {task}{data}input {c.input_shape}, {outputs}"]
     training = json.loads(c.training) if c.training else {}
     if training:
         epochs = f", {training['epochs']} epochs" if "epochs" in training else ""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from drbench import bounds
+from drbench.catalog import DATA, OUTPUTS
 from drbench.errors import InputError
 from drbench.figures import BUILT_IN, as_table, declared
 from drbench.identity import labels, variant_hash
@@ -130,15 +131,18 @@ def shard(nets: Sequence[Variant], part: int, of: int) -> set[str]:
 
 
 def data_settings(suite: Suite) -> DataSettings:
-    """The record of the suite's table `data`."""
-    return DataSettings(**dict(suite.data))
+    """The record of the suite's table `data`; without a name, the embedded data set of the task."""
+    table = dict(suite.data)
+    if "name" not in suite.data.model_fields_set:
+        table["name"] = DATA.get(suite.task, table["name"])
+    return DataSettings(**table)
 
 
 def train_settings(suite: Suite) -> TrainSettings:
     """The settings of the preset, overridden by the suite's own values."""
     from drbench.training.presets import preset
 
-    return preset(suite.preset, {key: value for key, value in suite.train if value is not None})
+    return preset(suite.preset, {key: value for key, value in suite.train if value is not None}, suite.task)
 
 
 def _converted(plain: Variant, table: OperatorTable) -> Iterator[tuple[Variant, str | None]]:
@@ -183,7 +187,7 @@ def _input(suite: Suite) -> tuple[tuple[int, int, int], int]:
     from drbench.data.info import info
 
     data_info = info(data_settings(suite))
-    classes = data_info.num_classes
+    classes = OUTPUTS.get(suite.task, data_info.num_classes)
     if suite.num_classes is None and suite.task not in BUILT_IN:
         classes = load("task", suite.task).outputs(classes)  # type: ignore[attr-defined]
     return suite.input_shape or data_info.input_shape, suite.num_classes or classes

@@ -8,11 +8,12 @@ from drbench.errors import InputError
 from drbench.names import resolve
 from drbench.tasks.classify import Classify
 from drbench.tasks.task import Batch, Predictions, Task
+from drbench.tasks.verify import Verify
 
-TASKS: Mapping[str, type[Task]] = {"classify": Classify}
+TASKS: Mapping[str, type[Task]] = {"classify": Classify, "verify": Verify}
 """Name -> class. The figures of each are in `drbench.figures.BUILT_IN`, for programs without torch."""
 
-__all__ = ["TASKS", "Batch", "Classify", "Predictions", "Task", "task_named"]
+__all__ = ["TASKS", "Batch", "Classify", "Predictions", "Task", "Verify", "task_named"]
 
 
 def task_named(name: str) -> type[Task]:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from drbench.data.batches import Part, batches, in_order, lost_loaders
 from drbench.data.preprocess import Prepare
-from drbench.data.splits import Splits
+from drbench.data.splits import Splits, labels_of
 from drbench.errors import InputError
 from drbench.records import Measurement, Outcomes, TrainSettings
 from drbench.tasks import Batch, Classify, Predictions, Task
@@ -41,8 +41,10 @@ def evaluate(
 
 
 def part_of(splits: Splits, name: str) -> Part:
-    """What errors call a part of the data set."""
-    return Part(splits.name, name, len(splits.classes))
+    """What errors call a part of the data set: "train", "validation" or "test"."""
+    dataset = {"train": splits.train, "validation": splits.val, "test": splits.test}[name]
+    assert dataset is not None
+    return Part(splits.name, name, labels_of(splits, dataset))
 
 
 def judge_part(
@@ -74,7 +76,7 @@ def judge_part(
             parts.append((number, _answers(task, model, Batch(inputs, targets, indices.tolist()))))
     model.train(was_training)
     predictions = [one for _, one in sorted(gather_object(parts), key=lambda part: part[0])]
-    outcomes = task.judge([value for one in predictions for value in one.values])
+    outcomes = task.judge([value for one in predictions for value in one.values], dataset)
     losses = [one.losses for one in predictions if one.losses is not None]
     return (float(torch.cat(losses).double().mean()) if losses else None), outcomes
 
@@ -92,16 +94,19 @@ def _answers(task: Task, model: nn.Module, batch: Batch) -> Predictions:
 
 def measure(task: Task, outcomes: Outcomes, epoch: int | None = None) -> tuple[Measurement, ...]:
     """The figures of the test part."""
-    values = figures_of(task, outcomes)
+    values, about = figures_of(task, outcomes), task.about(outcomes)
     context = {"split": "test", "samples": outcomes.count, **({"epoch": epoch} if epoch is not None else {})}
-    figures = task.figures.figures
-    return tuple(Measurement(f.name, values[f.name], f.unit, f.direction, context=context) for f in figures)
+    return tuple(
+        Measurement(f.name, values[f.name], f.unit, f.direction, context={**context, **about.get(f.name, {})})
+        for f in task.figures.figures
+        if f.name in values
+    )
 
 
 def figures_of(task: Task, outcomes: Outcomes) -> Mapping[str, float]:
-    """The task's figures by name. InputError where it measures others than it declares."""
+    """The task's figures by name, the headline among them. InputError where it measures others than it declares."""
     values, declared = task.measure(outcomes), task.figures
-    if set(values) != set(declared.names):
+    if not set(values) <= set(declared.names) or declared.headline not in values:
         raise InputError(
             f"task {type(task).__name__}: measure: got {', '.join(values)}; expected the figures that it declares: "
             f"{', '.join(declared.names)}"

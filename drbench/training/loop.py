@@ -86,7 +86,8 @@ def fit(
         prepared(accelerator, model) as network,
     ):
         judge = task(splits, settings)
-        criterion = judge.criterion().to(accelerator.device)
+        torch.manual_seed(derive("criterion", seed))
+        criterion = judge.criterion(model).to(accelerator.device)
         prepare = Prepare(splits.preprocessing, accelerator.device)
         ema = make_ema(model, settings)
         optimizer = accelerator.prepare_optimizer(make_optimizer(nn.ModuleList([model, criterion]), settings))
@@ -115,7 +116,8 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, epoch * steps + step, steps)
                 torch.manual_seed(derive("layers", seed, epoch, step, accelerator.process_index))
-                losses = judge.losses(network, criterion, Batch(inputs, targets, indices.tolist()))
+                done = (epoch * steps + step) / (settings.epochs * steps)
+                losses = judge.losses(network, criterion, Batch(inputs, targets, indices.tolist(), done))
                 loss = _total(losses)
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(loss)

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from drbench.errors import InputError, unknown
+from drbench.figures import DEFAULT
 from drbench.records import TrainSettings
 
 PRESETS: Mapping[str, TrainSettings] = {
@@ -32,18 +33,48 @@ PRESETS: Mapping[str, TrainSettings] = {
     ),
 }
 
+OF_TASKS: Mapping[str, Mapping[str, TrainSettings]] = {
+    "verify": {
+        # The demo, on `identities`.
+        "quick": TrainSettings(preset="quick", epochs=8, batch_size=32, learning_rate=0.05),
+        # Some hundred people with some ten images each, such as the development split of LFW: a small scale and margin,
+        # because s = 64 and m = 0.5 do not start to learn there.
+        "standard": TrainSettings(preset="standard", epochs=40, batch_size=64, learning_rate=0.1, scale=24, margin=0.3),
+        # Millions of images, as MobileFaceNet was trained (60,000 steps of 512 images of the refined MS-Celeb-1M, with
+        # ArcFace; Chen et al., 2018, arXiv 1804.07573), but with a cosine in place of three steps of the learning rate.
+        "paper": TrainSettings(
+            preset="paper",
+            epochs=8,
+            batch_size=512,
+            learning_rate=0.1,
+            weight_decay=4e-5,
+            nesterov=False,
+            warmup_epochs=0.0,
+            loader_workers=16,
+            criterion="arcface",
+            scale=64,
+            margin=0.5,
+        ),
+    },
+}
+"""Task -> its presets, where they are not those of classification."""
+
 _WORDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
-def preset(name: str, overrides: Mapping[str, Any] | None = None) -> TrainSettings:
-    """The preset, with single fields replaced. InputError for an unknown preset or field, or a value out of range."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
+def preset(name: str, overrides: Mapping[str, Any] | None = None, task: str = DEFAULT) -> TrainSettings:
+    """The task's preset, with single fields replaced.
+
+    InputError for an unknown preset or field, or a value out of range.
+    """
+    presets = OF_TASKS.get(task, PRESETS)
+    if name not in presets:
+        raise unknown("preset", name, presets)
     known = {field.name for field in fields(TrainSettings)} - {"preset"}
     for field in overrides or {}:
         if field not in known:
             raise unknown("training setting", field, known)
-    settings = replace(PRESETS[name], **(overrides or {}))
+    settings = replace(presets[name], **(overrides or {}))
     check_settings(settings)
     return settings
 

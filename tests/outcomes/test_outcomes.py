@@ -22,7 +22,10 @@ def test_values_are_little_endian_doubles() -> None:
     assert outcomes.decode(found).tolist() == [1.5, -2.25]
 
 
-@pytest.mark.parametrize("codec", outcomes.CODECS)
+NUMBERS = [name for name, codec in outcomes.CODECS.items() if np.dtype(codec.dtype).names is None]
+
+
+@pytest.mark.parametrize("codec", NUMBERS)
 def test_every_codec_gives_back_what_it_packed(codec: str) -> None:
     values = [0, 1, 1, 0]
     assert outcomes.decode(outcomes.encode("pair", codec, values)).tolist() == values

@@ -35,6 +35,9 @@ EDGES: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
         "threads": ([1, 65_536, None], [0, 65_537]),
         "loader_workers": ([0, 10_000], [-1, 10_001]),
         "recalibrate_batch_norm": ([True, False], [1, "yes"]),
+        "criterion": (["default", "cosface", "arcface"], ["softmax", ""]),
+        "scale": ([0.5, 64, None], [0, -1, float("inf")]),
+        "margin": ([0, 0.5, None], [-0.1, 3, float("nan")]),
     },
     "latency": {
         "batch_sizes": ([1, [1, 8], [2**24]], [0, [], [0], [8, 2**24 + 1], [1] * 101, True]),

@@ -33,7 +33,7 @@ class Brightness(Task):
     def outputs(cls, classes: int) -> int:
         return 1
 
-    def criterion(self) -> nn.Module:
+    def criterion(self, network: nn.Module) -> nn.Module:
         return nn.Linear(1, 1, bias=False)
 
     def losses(self, network: nn.Module, criterion: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

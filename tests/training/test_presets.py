@@ -6,7 +6,7 @@ import pytest
 
 from drbench.errors import InputError
 from drbench.records import TrainSettings
-from drbench.training.presets import PRESETS, check_settings, in_words, preset
+from drbench.training.presets import OF_TASKS, PRESETS, check_settings, in_words, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -103,3 +103,15 @@ def test_the_page_lists_every_setting_with_its_limits_and_presets() -> None:
         ]
         assert allowed == in_words(hints[field.name], field.metadata)
         assert meaning
+
+
+def test_presets_of_verification_are_those_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    presets = OF_TASKS["verify"]
+    assert set(presets) == set(PRESETS)
+    for name, settings in presets.items():
+        check_settings(settings)
+        assert (settings.preset, preset(name, task="verify")) == (name, settings)
+    for field in ("epochs", "batch_size", "learning_rate", "weight_decay"):
+        row = " | ".join(str(getattr(presets[name], field)) for name in ("quick", "standard", "paper"))
+        assert f"| `{field}` | {row} |" in page
