@@ -3,8 +3,10 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 from drbench.data import Splits, open_data
 from drbench.errors import FailedError, InputError
+from drbench.models import create_model
 from drbench.records import DataSettings, Event, TrainSettings
+from drbench.tasks import Classify, Task, Verify
 from drbench.training.loop import CHECKPOINT, fit
 from drbench.training.presets import preset
 
@@ -21,7 +25,14 @@ BASE = preset("quick", {"epochs": 3, "batch_size": 16, "device": "cpu", "threads
 RECIPES = {
     "sgd, average": {"ema_decay": 0.9},
     "adamw, clipped": {"optimizer": "adamw", "learning_rate": 0.003, "grad_clip": 1.0},
+    "faces": {"batch_size": 12, "criterion": "arcface"},
 }
+"""Name -> training settings over BASE. "faces" is of task `verify`, whose criterion has weights of its own."""
+FACES = DataSettings(
+    "identities",
+    val_fraction=0.25,
+    args={"people": 16, "test_people": 4, "images": 6, "pairs": 40, "distractors": 5, "size": 32},
+)
 
 
 def net(seed: int = 0) -> nn.Sequential:
@@ -30,6 +41,16 @@ def net(seed: int = 0) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1800, 10)
         )
+
+
+def face_net(seed: int = 0) -> nn.Module:
+    options: dict[str, Any] = {"input_shape": (3, 32, 32), "stem_stride": 1, "num_classes": 16, "width": 0.125}
+    return create_model("mobilefacenet", operator="drconv", regions=2, seed=seed, **options)
+
+
+def case(recipe: str) -> tuple[Callable[..., nn.Module], DataSettings, type[Task]]:
+    """The network, the data set and the task of a recipe."""
+    return (face_net, FACES, Verify) if recipe == "faces" else (net, DATA, Classify)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +72,13 @@ CHILD = """
 import sys, time
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_checkpoint import BASE, DATA, RECIPES, net
+from test_checkpoint import BASE, RECIPES, case
 from dataclasses import replace
 from drbench.data import open_data
 from drbench.training.loop import fit
 
-model, steps = net(), 0
+make, data, task = case({recipe!r})
+model, steps = make(), 0
 
 def count(module, arguments):
     global steps
@@ -67,12 +89,12 @@ def count(module, arguments):
 
 model.register_forward_pre_hook(count)
 settings = replace(BASE, **RECIPES[{recipe!r}])
-fit(model, open_data(DATA), settings, seed=4, workdir=Path({workdir!r}), checkpoint_steps=2)
+fit(model, open_data(data), settings, task=task, seed=4, workdir=Path({workdir!r}), checkpoint_steps=2)
 """
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_killed_in_the_middle_of_an_epoch_and_resumed(recipe: str, splits: Splits, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_an_epoch_and_resumed(recipe: str, tmp_path: Path) -> None:
     # 6 steps an epoch; killed in step 11, the fifth of the second epoch, whose checkpoint holds four.
     workdir = tmp_path / "killed"
     child = CHILD.format(here=str(Path(__file__).parent), stop=11, recipe=recipe, workdir=str(workdir))
@@ -83,8 +105,9 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(recipe: str, splits: Split
         process.kill()
     assert process.returncode == -signal.SIGKILL
 
-    settings = replace(BASE, **RECIPES[recipe])
-    resumed, whole = net(seed=9), net()
+    make, data, task = case(recipe)
+    splits, settings = open_data(data), replace(BASE, **RECIPES[recipe])
+    resumed, whole = make(seed=9), make()
     forwards = 0
 
     def count(module: nn.Module, arguments: object) -> None:
@@ -92,9 +115,9 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(recipe: str, splits: Split
         forwards += module.training
 
     resumed.register_forward_pre_hook(count)
-    second = fit(resumed, splits, settings, seed=4, workdir=workdir)
+    second = fit(resumed, splits, settings, task=task, seed=4, workdir=workdir)
     assert forwards == 18 - 10
-    straight = fit(whole, splits, settings, seed=4, workdir=tmp_path / "whole")
+    straight = fit(whole, splits, settings, task=task, seed=4, workdir=tmp_path / "whole")
     assert_equal(state(resumed), state(whole))
     assert second.outcomes == straight.outcomes
     curves = [[(e.number, e.train_loss, e.val_loss, e.val_score) for e in run.epochs] for run in (second, straight)]
