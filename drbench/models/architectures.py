@@ -38,7 +38,8 @@ class Architecture:
     `make(num_classes=, width=, divisor=, **args)` builds it. `strided` names the stem's modules with stride 2 in the
     order in which a small-input stem takes their stride away; `first` is the convolution that sees the image.
     `fine_divisor` is the finest rounding of channels the family can be built with (`divisor`: as published). A `sized`
-    network has a layer that fits one input size: `make` takes `input_size` and `stem_stride` too.
+    network has a layer that fits one input size: `make` takes `input_size` and `stem_stride` too. `taps` names the last
+    modules before each next stride: at strides 4, 8, 16 and 32 with the published stem (drbench.models.taps).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Architecture:
     divisor: int = 8
     fine_divisor: int = 1
     sized: bool = False
+    taps: tuple[str, ...] = ()
 
     @property
     def stem_stride(self) -> int:
@@ -186,16 +188,33 @@ def _mobilefacenet(
 
 
 _MOBILENET: dict[str, Any] = {"strided": ("features.0.0",), "first": "features.0.0"}
-_SHUFFLENET: dict[str, Any] = {"strided": ("maxpool", "conv1.0"), "first": "conv1.0", "divisor": 2, "fine_divisor": 2}
-_TIMM: dict[str, Any] = {"strided": ("conv_stem",), "first": "conv_stem"}
+_SHUFFLENET: dict[str, Any] = {
+    "strided": ("maxpool", "conv1.0"),
+    "first": "conv1.0",
+    "divisor": 2,
+    "fine_divisor": 2,
+    "taps": ("maxpool", "stage2", "stage3", "conv5"),
+}
+_TIMM: dict[str, Any] = {
+    "strided": ("conv_stem",),
+    "first": "conv_stem",
+    "taps": ("blocks.0", "blocks.1", "blocks.2", "blocks.4"),
+}
+
+
+def _features(*places: int) -> dict[str, Any]:
+    """The taps of a network whose blocks are in `features`."""
+    return {"taps": tuple(f"features.{place}" for place in places)}
+
 
 _FAMILIES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
-    "mobilenet_v1": (_mobilenet_v1, _MOBILENET),
-    "mobilenet_v2": (_mobilenet_v2, _MOBILENET),
-    **{f"mobilenet_v3_{size}": (partial(_mobilenet_v3, size), _MOBILENET) for size in ("small", "large")},
+    "mobilenet_v1": (_mobilenet_v1, {**_MOBILENET, **_features(3, 5, 11, 13)}),
+    "mobilenet_v2": (_mobilenet_v2, {**_MOBILENET, **_features(3, 6, 13, 18)}),
+    "mobilenet_v3_small": (partial(_mobilenet_v3, "small"), {**_MOBILENET, **_features(1, 3, 8, 12)}),
+    "mobilenet_v3_large": (partial(_mobilenet_v3, "large"), {**_MOBILENET, **_features(3, 6, 12, 16)}),
     **{f"mobilenetv4_conv_{size}": (partial(_mobilenet_v4, size), _TIMM) for size in ("small", "medium", "large")},
     "shufflenet_v2": (_shufflenet_v2, _SHUFFLENET),
-    "mobilefacenet": (_mobilefacenet, {**_MOBILENET, "sized": True}),
+    "mobilefacenet": (_mobilefacenet, {**_MOBILENET, **_features(6, 13, 17), "sized": True}),
 }
 """Family -> how it is built, and what its networks share. Names and widths are in `drbench.catalog`."""
 
