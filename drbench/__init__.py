@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "convert": "drbench.models",
     "create_model": "drbench.models",
-    "load_model": "drbench.models",
+    "load_model": "drbench.tasks.networks",
     "load": "drbench.report",
 }
 _PACKAGES = ("data", "measure", "models", "operators", "report")

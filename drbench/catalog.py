@@ -56,7 +56,7 @@ EMBEDDING = 128
 OUTPUTS: Mapping[str, int] = {"verify": EMBEDDING}
 """Task -> number of outputs of its networks, of the tasks where it does not follow from the classes of the data set."""
 
-DATA: Mapping[str, str] = {"verify": "identities"}
+DATA: Mapping[str, str] = {"verify": "identities", "segment": "scenes"}
 """Task -> the embedded data set, of the tasks for which it is not `shapes`."""
 
 OPERATORS = ("drconv", "condconv", "fixed-grid", "random-guide")

@@ -193,7 +193,7 @@ def resolve(variant: Variant, target: Variant, *, say: OnEvent = ignore) -> Vari
     wanted = _figure(cost.count(networks.build(target, seed=0), target.input_shape), variant.match)
 
     def measure(model: nn.Module) -> int:
-        return _figure(cost.count(model, variant.input_shape), variant.match)
+        return _figure(cost.count(networks.around(model, variant), variant.input_shape), variant.match)
 
     return replace(variant, width=models.match_width(variant, wanted, variant.match, measure))
 
@@ -351,7 +351,7 @@ def evaluate_weights(experiment: Experiment, workdir: Path, *, say: OnEvent = ig
     assert experiment.train is not None
     # `prepare` checked trust; the file may have changed since, so trust only the names that it had then
     named = (variant.architecture, variant.operator, variant.task)
-    model = models.load_model(experiment.eval_weights, trust=named)
+    model = networks.load_model(experiment.eval_weights, trust=named)
     measurements, outcomes = evaluate(model, splits, experiment.train, task_named(variant.task))
     settings = {**_data_facts(splits), **_kernels(model, experiment)}
     extra = models.read_header(experiment.eval_weights).get("extra", {})

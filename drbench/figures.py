@@ -202,7 +202,17 @@ VERIFY = TaskFigures(
 )
 """Face recognition."""
 
-BUILT_IN: Mapping[str, TaskFigures] = {declared.task: declared for declared in (CLASSIFY, VERIFY)}
+SEGMENT = TaskFigures(
+    "segment",
+    "miou",
+    (
+        Figure("miou", title="mIoU", meaning="mean over classes of one confusion matrix over all test images"),
+        Figure("pixel_accuracy", title="pixel acc.", meaning="pixels of all test images that were given their class"),
+    ),
+)
+"""Semantic segmentation."""
+
+BUILT_IN: Mapping[str, TaskFigures] = {declared.task: declared for declared in (CLASSIFY, VERIFY, SEGMENT)}
 """Task -> its declaration, of the tasks that drbench has."""
 
 DEFAULT = CLASSIFY.task

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from drbench.data.items import as_item, origin, problem
+from drbench.data.masks import IGNORED, FlipScale, Masks
 from drbench.data.preprocess import Prepare
 from drbench.data.seeds import derive, generator
 from drbench.data.splits import Augment, Images
@@ -43,18 +44,22 @@ def batches(
     dataset: Dataset[Any],
     plan: Plan,
     prepare: Prepare,
-    augment: Augment | None = None,
+    augment: Augment | FlipScale | None = None,
     workers: int = 0,
     *,
     part: Part,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Network inputs (N, C, H, W) float32 channels_last and labels (N,) int64, on `prepare`'s device.
 
+    Of images with masks, the labels are the masks (N, H, W) uint8.
+
     `workers` processes decode images; those in memory need none. DataError names `part` and the item that cannot be
     used, whichever process found it; indices are those of the data set's own training or test part.
     """
     for (images, labels), (_, seed) in zip(raw_batches(dataset, plan, workers, part), plan, strict=True):
-        if augment is not None:
+        if isinstance(augment, FlipScale):
+            images, labels = augment.together(images, labels, generator(seed))
+        elif augment is not None:
             images = augment(images, generator(seed))
         yield prepare(images), labels.to(prepare.device, non_blocking=True)
 
@@ -62,7 +67,9 @@ def batches(
 def raw_batches(dataset: Dataset[Any], plan: Plan, workers: int, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
     """Images (N, C, H, W) as the data set has them and labels (N,) int64, every label checked against the classes."""
     for (images, labels), (indices, _) in zip(_unchecked(dataset, plan, workers, part), plan, strict=True):
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < part.classes:
+        if labels.dim() > 1:
+            _check_masks(dataset, indices, labels, part)
+        elif len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < part.classes:
             odd = int(((labels < 0) | (labels >= part.classes)).nonzero()[0])
             raise out_of_range(part, origin(dataset, int(indices[odd])), int(labels[odd]))
         yield images, labels
@@ -76,10 +83,23 @@ def out_of_range(part: Part, index: int, label: int, more: str = "") -> DataErro
     )
 
 
+def _check_masks(dataset: Dataset[Any], indices: Tensor, masks: Tensor, part: Part) -> None:
+    odd = ((masks >= part.classes) & (masks != IGNORED)).flatten(1).any(1).nonzero()
+    if len(odd):
+        place = int(odd[0])
+        counts = torch.bincount(masks[place].flatten().long())
+        found = ", ".join(f"{value} ({int(counts[value]):,} px)" for value in counts.nonzero().flatten().tolist()[:8])
+        raise DataError(
+            f"{part} item {origin(dataset, int(indices[place]))}: mask holds {found}; expected class indices from 0 to "
+            f"{part.classes - 1}, and {IGNORED} for pixels that do not count"
+        )
+
+
 def _unchecked(dataset: Dataset[Any], plan: Plan, workers: int, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
-    if isinstance(dataset, Images):
+    if isinstance(dataset, Images | Masks):
+        targets = dataset.labels if isinstance(dataset, Images) else dataset.masks
         for indices, _ in plan:
-            yield dataset.images[indices], dataset.labels[indices]
+            yield dataset.images[indices], targets[indices]
         return
     keys = [[(int(i), derive("item", seed, position)) for position, i in enumerate(batch)] for batch, seed in plan]
     # DataLoader draws a base seed for its workers; from a generator of its own, for the global one must not move.

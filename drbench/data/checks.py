@@ -13,6 +13,7 @@ from drbench.data.batches import Part, lost_loaders, raw_batches
 from drbench.data.decode import check_header
 from drbench.data.imagefolder import Folder
 from drbench.data.labels import check_labels, listed
+from drbench.data.masks import Masks
 from drbench.data.splits import Images, Splits
 from drbench.data.verification import protocol_of
 from drbench.data.waiting import Waiting
@@ -61,7 +62,7 @@ def summary(splits: Splits) -> str:
 
 def _values(splits: Splits) -> str:
     dataset, among = splits.train, ""
-    if isinstance(dataset, Images):
+    if isinstance(dataset, Images | Masks):
         images = dataset.images
     else:
         total = len(dataset)  # type: ignore[arg-type]

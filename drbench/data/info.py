@@ -31,6 +31,7 @@ KNOWN: Mapping[str, Info] = {
     "cifar10": Info(10, (3, 32, 32)),
     "cifar100": Info(100, (3, 32, 32)),
     "fashion-mnist": Info(10, (3, 32, 32)),
+    "scenes": Info(6, (3, 96, 96), synthetic=True),
     "identities": Info(60, (3, 64, 64), synthetic=True),
 }
 IMAGE_FOLDERS: Mapping[str, int] = {IMAGEFOLDER: IMAGEFOLDER_SIZE, "faces": FACE_SIZE}

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from drbench.data.batches import Part, in_order, out_of_range, raw_batches
 from drbench.data.items import origin
+from drbench.data.masks import Masks
 from drbench.data.splits import Images, Splits, labels_of
 from drbench.data.waiting import Waiting
 
@@ -83,6 +84,10 @@ def check_labels(splits: Splits, say: Callable[[str], None], workers: int = 0) -
         if dataset is None:
             continue
         part = Part(splits.name, name, labels_of(splits, dataset))
+        if isinstance(dataset, Masks):
+            for _ in raw_batches(dataset, in_order(len(dataset), PASS_BATCH), 0, part):
+                pass
+            continue
         known = listed(dataset)
         if isinstance(dataset, Images) or (known is not None and _agrees(dataset, known, part)):
             assert known is not None

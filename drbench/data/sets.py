@@ -11,6 +11,7 @@ from drbench.data.custom import open_custom
 from drbench.data.faces import faces
 from drbench.data.identities import identities
 from drbench.data.imagefolder import imagefolder
+from drbench.data.scenes import scenes
 from drbench.data.shapes import shapes
 from drbench.data.small import cifar10, cifar100, fashion_mnist
 from drbench.data.splits import Splits, check_splits
@@ -24,6 +25,7 @@ DATASETS: dict[str, Callable[..., Splits]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "fashion-mnist": fashion_mnist,
+    "scenes": scenes,
     "identities": identities,
     "imagefolder": imagefolder,
     "faces": faces,

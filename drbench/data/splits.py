@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from drbench.data.masks import FlipScale, Masks
 from drbench.data.preprocess import check_preprocessing
 from drbench.data.verification import protocol_of
 from drbench.errors import InputError
@@ -49,7 +50,7 @@ class Splits:
 
     `targets` says what a label is. "classes": the same classes in all parts. "people": `classes` are those of the
     training part; the other parts show other people, numbered from 0 in each, and have a `protocol`
-    (`drbench.data.verification`).
+    (`drbench.data.verification`). "masks": a class for each pixel (`drbench.data.masks`).
     """
 
     name: str
@@ -62,7 +63,7 @@ class Splits:
     digest: str
     synthetic: bool = False
     val_indices: tuple[int, ...] = ()
-    augment: Augment | None = None
+    augment: Augment | FlipScale | None = None
     targets: str = "classes"
 
 
@@ -92,6 +93,8 @@ def check_splits(splits: Splits) -> Splits:
             raise refuse(f"{part} has no images")
         if isinstance(dataset, Images):
             _check_images(dataset, labels_of(splits, dataset), refuse, part)
+        if isinstance(dataset, Masks) and dataset.masks.shape != (len(dataset.images), *dataset.images.shape[2:]):
+            raise refuse(f"{part} has masks of shape {tuple(dataset.masks.shape)}; expected one of each image's size")
     try:
         check_preprocessing(splits.preprocessing, shape[0])
     except InputError as error:

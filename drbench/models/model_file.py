@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,13 @@ def _checked(header: dict[str, Any], what: str) -> dict[str, Any]:
     return header
 
 
-def load_model(path: str | Path, *, device: torch.device | str | None = None, trust: Collection[str] = ()) -> nn.Module:
+def load_model(
+    path: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    trust: Collection[str] = (),
+    make: Callable[..., nn.Module] = build,
+) -> nn.Module:
     """The network in a model file, in evaluation mode, on `device`; nothing but the file is needed.
 
     >>> import tempfile, torch
@@ -150,6 +156,7 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
         device: where the network goes.
         trust: the names of the form package.module:callable that may be imported because the file names them. Give
             only what you know: to import a module is to run its code. Names of drbench's registries need none.
+        make: builds the network of a variant from a seed.
 
     Returns:
         The network; `header` is the file's header, `variant` the records.Variant that describes it.
@@ -167,8 +174,8 @@ def load_model(path: str | Path, *, device: torch.device | str | None = None, tr
             warnings.warn(f"{name} has changed since {str(path)!r} was saved", UserWarning, stacklevel=2)
     # the layers are about to be overwritten: none needs a convolution to preserve
     variant_of_layers = replace(variant, init="fresh")
-    _check_size(variant_of_layers, path)
-    model = build(variant_of_layers, seed=0)
+    _check_size(variant_of_layers, path, make)
+    model = make(variant_of_layers, seed=0)
     load_into(model, read(Path(path), safetensors=True), "the network that its header describes")
     model.variant = variant  # type: ignore[assignment]
     model.header = header  # type: ignore[assignment]
@@ -190,7 +197,7 @@ def variant_of(header: Mapping[str, Any], path: str | Path) -> Variant:
     return variant
 
 
-def _check_size(variant: Variant, path: str | Path) -> None:
+def _check_size(variant: Variant, path: str | Path, make: Callable[..., nn.Module]) -> None:
     """InputError where the network would hold more numbers than the file has bytes: said before memory is taken.
 
     Only for drbench's own networks: a user's code may not be able to build without memory.
@@ -198,7 +205,7 @@ def _check_size(variant: Variant, path: str | Path) -> None:
     if variant.architecture not in ARCHITECTURES or variant.operator not in {PLAIN, *OPERATORS}:
         return
     with torch.device("meta"):
-        network = build(variant)
+        network = make(variant, seed=0)
     numbers, size = sum(tensor.numel() for tensor in network.state_dict().values()), Path(path).stat().st_size
     if numbers > size:
         raise InputError(f"weights: {str(path)!r} describes a network of {numbers:,} numbers, and has {size:,} bytes")

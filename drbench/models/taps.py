@@ -49,19 +49,25 @@ class Backbone(nn.Module):
         return OrderedDict((tap.name, maps[tap.name]) for tap in self.taps)
 
 
-def backbone(model: nn.Module, input_shape: tuple[int, int, int], names: Sequence[str] | None = None) -> Backbone:
+def backbone(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    names: Sequence[str] | None = None,
+    architecture: str | None = None,
+) -> Backbone:
     """The backbone of a network, plain or converted. It shares the network's weights.
 
     Args:
         model: the network; it is not changed.
         input_shape: (C,H,W) of the images, for which strides and channels are measured.
-        names: of the taps. None takes those of the architecture that `model.variant` names, or `model.taps`.
+        names: of the taps. None takes those of the architecture, or `model.taps`.
+        architecture: the network's name in ARCHITECTURES; None takes that of `model.variant`, if it has one.
 
     Raises:
         InputError: no taps are known, one of them is no module of the network or gives no feature map, or torch.fx
             cannot trace the network.
     """
-    wanted = tuple(_names(model) if names is None else names)
+    wanted = tuple(_names(model, architecture) if names is None else names)
     modules = dict(model.named_modules())
     for name in wanted:
         if name not in modules:
@@ -104,9 +110,9 @@ def _without_asserts(body: GraphModule) -> None:
     body.delete_all_unused_submodules()
 
 
-def _names(model: nn.Module) -> Sequence[str]:
+def _names(model: nn.Module, architecture: str | None) -> Sequence[str]:
     variant: Any = getattr(model, "variant", None)
-    known = ARCHITECTURES.get(variant.architecture) if variant is not None else None
+    known = ARCHITECTURES.get(architecture or (variant.architecture if variant is not None else ""))
     found = known.taps if known is not None else getattr(model, "taps", None)
     if not found or isinstance(found, str) or not all(isinstance(name, str) for name in found):
         raise InputError(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drbench.errors import InputError, unknown
-from drbench.outcomes import pairs
+from drbench.outcomes import confusion, pairs
 from drbench.records import Outcomes
 
 
@@ -44,6 +44,7 @@ CODECS: Mapping[str, Codec] = {
     ),
     "right-u8": Codec("|u1", "1: right, 0: wrong", lambda values: np.asarray(values == 1)),
     "value-f64": Codec("<f8", "a figure of each unit, whose mean is reported"),
+    "confusion-1": Codec(confusion.IMAGE, "cells of each image, then their pixels by class", rest=confusion.CELL),
     "pairs-1": Codec(pairs.PAIR, "pairs with their similarity, then probes with their rank", pairs.right, pairs.PROBE),
 }
 """Name -> codec."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from drbench.errors import InputError
 from drbench.names import resolve
 from drbench.tasks.classify import Classify
+from drbench.tasks.segment import Segment
 from drbench.tasks.task import Batch, Predictions, Task
 from drbench.tasks.verify import Verify
 
-TASKS: Mapping[str, type[Task]] = {"classify": Classify, "verify": Verify}
+TASKS: Mapping[str, type[Task]] = {"classify": Classify, "verify": Verify, "segment": Segment}
 """Name -> class. The figures of each are in `drbench.figures.BUILT_IN`, for programs without torch."""
 
-__all__ = ["TASKS", "Batch", "Classify", "Predictions", "Task", "Verify", "task_named"]
+__all__ = ["TASKS", "Batch", "Classify", "Predictions", "Segment", "Task", "Verify", "task_named"]
 
 
 def task_named(name: str) -> type[Task]:

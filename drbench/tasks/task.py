@@ -71,9 +71,9 @@ class Task(ABC):
         return outputs == cls.outputs(classes)
 
     @classmethod
-    def network(cls, backbone: nn.Module, variant: Variant) -> nn.Module:
-        """The network that is counted, timed, trained and saved: the backbone, or a module around it."""
-        return backbone
+    def network(cls, model: nn.Module, variant: Variant) -> nn.Module:
+        """The network that is counted, timed, trained and saved: the model, or a module around it."""
+        return model
 
     def criterion(self, network: nn.Module) -> nn.Module:
         """What `losses` needs in addition to `network`. Its parameters are trained and kept in checkpoints.

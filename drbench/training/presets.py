@@ -56,6 +56,24 @@ OF_TASKS: Mapping[str, Mapping[str, TrainSettings]] = {
             margin=0.5,
         ),
     },
+    "segment": {
+        # The demo, on `scenes`.
+        "quick": TrainSettings(preset="quick", epochs=25, batch_size=16, learning_rate=0.1),
+        # Some hundred images, such as CamVid, from scratch.
+        "standard": TrainSettings(preset="standard", epochs=200, batch_size=16, learning_rate=0.05),
+        # As torchvision trains its LR-ASPP on COCO (references/segmentation), but with a line in place of a polynomial.
+        "paper": TrainSettings(
+            preset="paper",
+            epochs=30,
+            batch_size=32,
+            learning_rate=0.02,
+            weight_decay=1e-4,
+            nesterov=False,
+            schedule="linear",
+            warmup_epochs=0.0,
+            loader_workers=16,
+        ),
+    },
 }
 """Task -> its presets, where they are not those of classification."""
 

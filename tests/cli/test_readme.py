@@ -15,6 +15,7 @@ from tests.cli.conftest import ENVIRONMENT, process
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FEW = """
 from drbench.data.identities import identities
+from drbench.data.scenes import scenes
 from drbench.data.shapes import shapes
 
 
@@ -24,6 +25,10 @@ def few():
 
 def people():
     return identities(people=6, test_people=4, images=6, pairs=20, distractors=4)
+
+
+def drawn():
+    return scenes(train=40, test=10, size=64)
 """
 # Commands that would take too long, or need what a test has not: the command, and what is run in its place. Every
 # network and stage of the demo stays in; its images are few, and the timing of ShuffleNet is left to the demo's.
@@ -33,6 +38,8 @@ SHORTENED = {
     " --preset standard --epochs 10 --seeds 5": "drbench run suite shufflenet --only 'shufflenet_v2_x0_5*' --data"
     " few:few --stages cost,memory,train --match madds --preset standard --epochs 1 --seeds 1",
     "drbench run suite faces": "drbench run suite faces --epochs 1 --data few:people --stages cost,memory,train",
+    "drbench run suite segmentation": "drbench run suite segmentation --epochs 1 --data few:drawn"
+    " --stages cost,memory,train",
     "drbench run ops --quick": "drbench run ops --shapes 1x1-24-24@28 --batch-sizes 1 --rounds 3",
 }
 # An installation, and what runs these tests.
