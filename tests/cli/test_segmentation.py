@@ -56,8 +56,8 @@ def test_weights_are_evaluated_again_to_the_same_figure(drbench, run: Path) -> N
     record = next(one for one in shown["records"] if one["stage"] == "train" and one["label"] == "drconv m=2")
     (first,) = [m for m in record["measurements"] if m["name"] == "miou"]
     assert first["context"]["classes"] == len(first["context"]["iou"])
-    data = ("--data", "own:few", "--db", run / "again.db")
-    Path("own.py").write_text(
+    data = ("--data", "own_scenes:few", "--db", run / "again.db")
+    Path("own_scenes.py").write_text(
         "from drbench.data.scenes import scenes\n\n\ndef few():\n    return scenes(train=40, test=12, size=64)\n"
     )
     options = ("--task", "segment", "--eval-only", "--weights", record["files"]["weights"], "--stages", "train")

@@ -28,7 +28,7 @@ PEERS = {
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_classifies_small_images_with_a_small_stem(name):
     architecture = ARCHITECTURES[name]
-    model = architecture.build(num_classes=7, stem_stride=1).eval()
+    model = architecture.build(num_classes=7, stem_stride=1, input_size=(32, 32)).eval()
     seen = {}
     stem = model.get_submodule(architecture.first)
     stem.register_forward_hook(lambda module, inputs, output: seen.update(size=tuple(output.shape[-2:])))
