@@ -94,7 +94,7 @@ def faces(
 
 
 def _people(base: Path, part: str) -> tuple[str, ...]:
-    """The names of the people of a part; none if there is no such folder."""
+    """The names of the people of a part, or () if the folder does not exist."""
     return folder_classes(base / part) if (base / part).is_dir() else ()
 
 

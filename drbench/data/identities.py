@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from drbench import bounds
+from drbench.data.arguments import shares, whole_numbers
 from drbench.data.augment import ShiftFlip, check_augment
 from drbench.data.preprocess import describe, override
 from drbench.data.shapes import KINDS, LARGEST, MOST, PIXELS
@@ -57,7 +58,8 @@ def identities(
     The test part has `pairs` pairs in folds without common people, and `distractors` further people of one image each.
     Whole people are held out for validation. Training images are mirrored and shifted by up to 2 px.
     """
-    for name, value, least, most in (
+    whole_numbers(
+        "identities",
         ("people", people, 4, MOST),
         ("test_people", test_people, 2, MOST),
         ("images", images, 2, MOST),
@@ -65,19 +67,14 @@ def identities(
         ("distractors", distractors, 0, MOST),
         ("size", size, 16, LARGEST),
         ("seed", seed, 0, bounds.INTEGER),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InputError(
-                f"data set 'identities': {name}: got {value!r:.50}; expected a whole number, {least} to {most}"
-            )
+    )
     total = (people + test_people) * images + distractors
     if total * size**2 > PIXELS:
         raise InputError(
             f"data set 'identities': got {total} images of {size} px; expected at most {PIXELS} pixels in all, for "
             "they are drawn in memory. Lower people, images or size"
         )
-    if not isinstance(noise, int | float) or not 0 <= noise <= 1:
-        raise InputError(f"data set 'identities': noise: got {noise!r}; expected a number from 0 to 1")
+    shares("identities", noise=noise)
     counts = (images,) * (people + test_people) + (1,) * distractors
     pixels, labels = draw(counts, size, seed, noise)
     of_train = people * images

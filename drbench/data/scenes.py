@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from drbench import bounds
+from drbench.data.arguments import shares, whole_numbers
 from drbench.data.augment import check_augment
 from drbench.data.masks import FlipScale, Masks
 from drbench.data.preprocess import describe, override
@@ -66,20 +67,15 @@ def scenes(
     `noise` is the half width of the uniform noise on values in [0, 1]. Training scenes are mirrored and enlarged at
     random.
     """
-    for name, value, least, most in (
+    whole_numbers(
+        "scenes",
         ("train", train, 20, MOST),
         ("test", test, 10, MOST),
         ("size", size, 32, LARGEST),
         ("objects", objects, 1, 50),
         ("seed", seed, 0, bounds.INTEGER),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InputError(
-                f"data set 'scenes': {name}: got {value!r:.50}; expected a whole number, {least} to {most}"
-            )
-    for name, share in (("noise", noise), ("empty", empty)):
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise InputError(f"data set 'scenes': {name}: got {share!r}; expected a number from 0 to 1")
+    )
+    shares("scenes", noise=noise, empty=empty)
     if (train + test) * size**2 > PIXELS:
         raise InputError(
             f"data set 'scenes': got {train + test} images of {size} px; expected at most {PIXELS} pixels in all, for "
@@ -116,7 +112,7 @@ def draw(count: int, size: int, objects: int, empty: float, seed: int, noise: fl
     axis = np.arange(size) + 0.5
     for number in range(count):
         canvas = np.broadcast_to(0.2 + 0.6 * random(3)[:, None, None], (3, size, size)).copy()
-        waves = random(4)  # a texture, so that the background is no single colour
+        waves = random(4)  # a texture, so that the background has more than one colour
         canvas += 0.1 * np.sin(axis[None, :] * (0.1 + 0.5 * waves[0]) + 6.3 * waves[1])
         canvas += 0.1 * np.sin(axis[:, None] * (0.1 + 0.5 * waves[2]) + 6.3 * waves[3])
         figures = 0 if random() < empty else 1 + int(random() * objects)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from drbench import bounds
+from drbench.data.arguments import shares, whole_numbers
 from drbench.data.augment import ShiftFlip, check_augment
 from drbench.data.preprocess import describe, override
 from drbench.data.splits import Images, Splits, array_digest, hold_out
@@ -55,23 +56,19 @@ def shapes(
 
     Augmented by shifts of up to 2 px; never turned or mirrored, for position matters.
     """
-    for name, value, least, most in (
+    whole_numbers(
+        "shapes",
         ("train", train, 20, MOST),
         ("test", test, 10, MOST),
         ("size", size, 16, LARGEST),
         ("seed", seed, 0, bounds.INTEGER),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InputError(
-                f"data set 'shapes': {name}: got {value!r:.50}; expected a whole number, {least} to {most}"
-            )
+    )
     if (train + test) * size**2 > PIXELS:
         raise InputError(
             f"data set 'shapes': got {train + test} images of {size} px; expected at most {PIXELS} pixels in all, for "
             "they are drawn in memory. Lower train, test or size"
         )
-    if not isinstance(noise, int | float) or not 0 <= noise <= 1:
-        raise InputError(f"data set 'shapes': noise: got {noise!r}; expected a number from 0 to 1")
+    shares("shapes", noise=noise)
     images, labels = draw(train + test, size, seed, noise)
     kept, held = hold_out(labels[:train], val_fraction)
     pixels, targets = torch.tensor(images), torch.tensor(labels)  # copies: the drawn arrays are shared by a cache

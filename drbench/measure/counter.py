@@ -154,7 +154,7 @@ def _storage(tensor: Tensor) -> StorageWeakRef | None:
     """The storage that all views of a tensor share; None for tensors without one, such as sparse ones."""
     try:
         return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError):  # what torch raises for a tensor without a storage
         return None
 
 

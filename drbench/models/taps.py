@@ -64,8 +64,8 @@ def backbone(
         architecture: the network's name in ARCHITECTURES; None takes that of `model.variant`, if it has one.
 
     Raises:
-        InputError: no taps are known, one of them is no module of the network or gives no feature map, or torch.fx
-            cannot trace the network.
+        InputError: the taps are not known, a tap is not a module of the network, a tap does not give a feature map, or
+            torch.fx cannot trace the network.
     """
     wanted = tuple(_names(model, architecture) if names is None else names)
     modules = dict(model.named_modules())

@@ -18,9 +18,10 @@ Cells = NDArray[np.void]
 
 
 def cells_of(truth: ArrayLike, answer: ArrayLike, classes: int, ignored: int) -> Cells:
-    """The cells of one image, from its true and its given class of each pixel; `ignored` is no class.
+    """The cells of one image, from its true and its given class of each pixel; pixels of class
+    `ignored` do not count.
 
-    An answer that is no class (as a NaN gives) counts as another class than any.
+    An answer that is not a class (for example because of a NaN) is wrong: it is counted in a column of its own.
     """
     true, given = np.asarray(truth, np.int64).ravel(), np.asarray(answer, np.int64).ravel()
     here = true != ignored

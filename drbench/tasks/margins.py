@@ -8,6 +8,7 @@ Recognition", CVPR 2019, https://arxiv.org/abs/1801.07698.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ EDGE = 1 - 1e-7
 """Cosines are clamped to it: the angle has an infinite slope at exactly 1."""
 
 
-class Margin(nn.Module):
+class Margin(nn.Module, ABC):
     """A centre per person, and the cross-entropy of scaled cosines with a margin.
 
     Args:
@@ -53,9 +54,9 @@ class Margin(nn.Module):
             worse = self.worsened(true, self.margin * min(1.0, progress / WARM_UP))
             return functional.cross_entropy(self.scale * cosines.scatter(1, people[:, None], worse), people)
 
+    @abstractmethod
     def worsened(self, cosines: Tensor, margin: float) -> Tensor:
         """The cosines of the true people after the margin."""
-        raise NotImplementedError
 
 
 class CosFace(Margin):
